@@ -1,0 +1,2 @@
+//! earnest
+fn main() {}
