@@ -1,0 +1,167 @@
+//! Blocks as builders submit them to a relay.
+
+#![allow(missing_docs)] // Accessors that superstruct derives carry no text of their own.
+
+use alloy_primitives::B256;
+use alloy_rpc_types_beacon::relay::{
+    BidTrace, SignedBidSubmissionV2, SignedBidSubmissionV3, SignedBidSubmissionV4, SignedBidSubmissionV5,
+    SubmitBlockRequest,
+};
+use serde::{Deserialize, Serialize};
+use ssz_derive::{Decode, Encode};
+use superstruct::superstruct;
+use tree_hash::TreeHash as _;
+
+use crate::{
+    BlobsBundleDeneb, BlobsBundleElectra, BlobsBundleFulu, BlsSignature, ExecutionPayloadCapella,
+    ExecutionPayloadDeneb, ExecutionPayloadElectra, ExecutionPayloadFulu, ExecutionPayloadRef,
+    ExecutionRequests, ForkCodec as _, ForkError, KzgCommitments, PayloadAndBlobs,
+    bls::{BlsError, verify},
+    codec::fork_codec,
+    domain::signing_root,
+};
+
+/// A builder's block for a slot, as posted to `/relay/v1/builder/blocks`. On the wire it is
+/// alloy's `SignedBidSubmission` V2 (Capella) to V5 (Fulu), read strictly and within the bounds
+/// of the consensus specification.
+#[superstruct(
+    variants(Capella, Deneb, Electra, Fulu),
+    variant_attributes(
+        derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode),
+        serde(deny_unknown_fields)
+    ),
+    cast_error(ty = "ForkError", expr = "ForkError"),
+    partial_getter_error(ty = "ForkError", expr = "ForkError")
+)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub struct BidSubmission {
+    /// What the builder signs.
+    pub message: BidTrace,
+    /// The payload.
+    #[superstruct(flatten)]
+    pub execution_payload: ExecutionPayload,
+    /// Its blobs.
+    #[superstruct(flatten(Deneb, Electra, Fulu))]
+    pub blobs_bundle: BlobsBundle,
+    /// Its execution requests.
+    #[superstruct(only(Electra, Fulu))]
+    pub execution_requests: ExecutionRequests,
+    /// By the builder, in the builder domain.
+    pub signature: BlsSignature,
+}
+
+fork_codec!(BidSubmission { Capella, Deneb, Electra, Fulu });
+
+impl BidSubmission {
+    /// Puts a submission together.
+    ///
+    /// # Errors
+    /// If payload and blobs are of different forks, or requests are given before Electra.
+    pub fn new(
+        message: BidTrace,
+        signature: BlsSignature,
+        payload: PayloadAndBlobs,
+        execution_requests: ExecutionRequests,
+    ) -> Result<Self, ForkError> {
+        if !payload.fork().has_requests() && execution_requests != ExecutionRequests::default() {
+            return Err(ForkError);
+        }
+        Ok(match payload {
+            PayloadAndBlobs::Capella(execution_payload) => {
+                Self::Capella(BidSubmissionCapella { message, execution_payload, signature })
+            }
+            PayloadAndBlobs::Deneb(both) => Self::Deneb(BidSubmissionDeneb {
+                message,
+                execution_payload: both.execution_payload,
+                blobs_bundle: both.blobs_bundle,
+                signature,
+            }),
+            PayloadAndBlobs::Electra(both) => Self::Electra(BidSubmissionElectra {
+                message,
+                execution_payload: both.execution_payload,
+                blobs_bundle: both.blobs_bundle,
+                execution_requests,
+                signature,
+            }),
+            PayloadAndBlobs::Fulu(both) => Self::Fulu(BidSubmissionFulu {
+                message,
+                execution_payload: both.execution_payload,
+                blobs_bundle: both.blobs_bundle,
+                execution_requests,
+                signature,
+            }),
+        })
+    }
+
+    /// The payload.
+    pub const fn payload(&self) -> ExecutionPayloadRef<'_> {
+        match self {
+            Self::Capella(bid) => ExecutionPayloadRef::Capella(&bid.execution_payload),
+            Self::Deneb(bid) => ExecutionPayloadRef::Deneb(&bid.execution_payload),
+            Self::Electra(bid) => ExecutionPayloadRef::Electra(&bid.execution_payload),
+            Self::Fulu(bid) => ExecutionPayloadRef::Fulu(&bid.execution_payload),
+        }
+    }
+
+    /// Commitments of the blobs; none before Deneb.
+    pub fn blob_kzg_commitments(&self) -> KzgCommitments {
+        match self {
+            Self::Capella(_) => KzgCommitments::default(),
+            Self::Deneb(bid) => bid.blobs_bundle.commitments.clone(),
+            Self::Electra(bid) => bid.blobs_bundle.commitments.clone(),
+            Self::Fulu(bid) => bid.blobs_bundle.commitments.clone(),
+        }
+    }
+
+    /// The payload and blobs, as they are handed over for a signed blinded block.
+    pub fn into_payload_and_blobs(self) -> PayloadAndBlobs {
+        match self {
+            Self::Capella(bid) => PayloadAndBlobs::Capella(bid.execution_payload),
+            Self::Deneb(bid) => PayloadAndBlobs::Deneb(crate::ExecutionPayloadAndBlobsBundleDeneb {
+                execution_payload: bid.execution_payload,
+                blobs_bundle: bid.blobs_bundle,
+            }),
+            Self::Electra(bid) => PayloadAndBlobs::Electra(crate::ExecutionPayloadAndBlobsBundleElectra {
+                execution_payload: bid.execution_payload,
+                blobs_bundle: bid.blobs_bundle,
+            }),
+            Self::Fulu(bid) => PayloadAndBlobs::Fulu(crate::ExecutionPayloadAndBlobsBundleFulu {
+                execution_payload: bid.execution_payload,
+                blobs_bundle: bid.blobs_bundle,
+            }),
+        }
+    }
+
+    /// Verifies the signature with the builder's key in the trace.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(&self, builder_domain: B256) -> Result<(), BlsError> {
+        let trace = self.message();
+        let root = signing_root(trace.tree_hash_root(), builder_domain);
+        verify(&trace.builder_pubkey, root, self.signature())
+    }
+
+    /// The submission as alloy has it, for validation requests to an execution client.
+    ///
+    /// # Errors
+    /// Never in practice: both sides have one encoding.
+    pub fn to_alloy(&self) -> Result<SubmitBlockRequest, ssz::DecodeError> {
+        let bytes = self.to_ssz();
+        Ok(match self {
+            Self::Capella(_) => {
+                SubmitBlockRequest::Capella(<SignedBidSubmissionV2 as ssz::Decode>::from_ssz_bytes(&bytes)?)
+            }
+            Self::Deneb(_) => {
+                SubmitBlockRequest::Deneb(<SignedBidSubmissionV3 as ssz::Decode>::from_ssz_bytes(&bytes)?)
+            }
+            Self::Electra(_) => {
+                SubmitBlockRequest::Electra(<SignedBidSubmissionV4 as ssz::Decode>::from_ssz_bytes(&bytes)?)
+            }
+            Self::Fulu(_) => {
+                SubmitBlockRequest::Fulu(<SignedBidSubmissionV5 as ssz::Decode>::from_ssz_bytes(&bytes)?)
+            }
+        })
+    }
+}
