@@ -1,1 +1,21 @@
-//! earnest-chain
+//! What every role needs to know of the L1 it stands on: the time in slots, who proposes them, and typed
+//! clients of beacon nodes and of an execution client.
+//!
+//! [`SlotClock`] and [`Lookahead`] are pure: they are told the time and the answers of the nodes. The clients
+//! bound every answer in bytes and every call in time, and take several beacon nodes where there are several.
+
+pub mod beacon;
+pub mod error;
+pub mod execution;
+pub mod lookahead;
+pub mod slot_clock;
+mod transport;
+
+pub use beacon::{
+    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, EventTopic, Genesis, Head, NodeOutcome,
+    PublishReport, Published, Spec, SyncStatus, ValidatorRecord,
+};
+pub use error::ChainError;
+pub use execution::{ExecutionClient, ExecutionOptions};
+pub use lookahead::{EpochDuties, Lookahead, LookaheadChange, LookaheadError, Proposer};
+pub use slot_clock::{ClockError, SlotClock};
