@@ -201,7 +201,7 @@ mod tests {
         let whole = row(b"event", vec![Claim { key: b"k".to_vec(), value: B256::ZERO }]);
         assert!(whole.follows(B256::ZERO));
         assert!(!whole.follows(B256::repeat_byte(1)));
-        let mut changed = vec![whole.clone(); 6];
+        let mut changed = vec![whole; 6];
         changed[0].entry.position = 8;
         changed[1].entry.kind = 4;
         changed[2].entry.at_ms = 98;

@@ -23,6 +23,8 @@ mod journal;
 mod recent;
 mod store;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{Batch, Claim, Entry, KIND_CLAIMS, MAX_BODY_BYTES, MAX_CLAIMS, MAX_KEY_BYTES, Record};
 pub use error::{AppendError, Fault, OpenError, ReadError};
