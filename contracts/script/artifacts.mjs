@@ -1,0 +1,34 @@
+// Writes, or checks, what the Rust side needs of Forge's output: ABI and creation bytecode, nothing of the machine.
+// usage: artifacts.mjs write|check
+import { readFileSync, writeFileSync } from "node:fs";
+
+const CONTRACTS = ["Inbox"];
+const path = (relative) => new URL(relative, import.meta.url);
+const mode = process.argv[2];
+if (mode !== "write" && mode !== "check") {
+  console.error("usage: artifacts.mjs write|check");
+  process.exit(2);
+}
+
+let stale = false;
+for (const name of CONTRACTS) {
+  const built = JSON.parse(readFileSync(path(`../out/${name}.sol/${name}.json`), "utf8"));
+  const artifact = { contractName: name, abi: built.abi, bytecode: { object: built.bytecode.object } };
+  const text = `${JSON.stringify(artifact, null, 1)}\n`;
+  const target = path(`../artifacts/${name}.json`);
+  if (mode === "write") {
+    writeFileSync(target, text);
+    continue;
+  }
+  let committed = "";
+  try {
+    committed = readFileSync(target, "utf8");
+  } catch (error) {
+    if (error.code !== "ENOENT") throw error;
+  }
+  if (committed !== text) {
+    stale = true;
+    console.error(`contracts/artifacts/${name}.json is not what the sources build to; run contracts/build`);
+  }
+}
+process.exit(stale ? 1 : 0);
