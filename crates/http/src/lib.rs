@@ -1,1 +1,27 @@
-//! earnest-http
+//! What every server of Earnest needs of HTTP, once: content negotiation, bounded bodies, errors as
+//! `{code, message}`, limits for each client, health, metrics, graceful shutdown and supervised tasks
+//! (design §5, §10).
+//!
+//! [`negotiate`] is pure. [`serve()`](serve::serve) puts the outer layers (request id, trace, panic,
+//! time limit, 404 and 405) around a role's router, so that no role can forget one.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod body;
+pub mod error;
+pub mod health;
+pub mod layers;
+pub mod limit;
+pub mod negotiate;
+pub mod operation;
+pub mod serve;
+pub mod supervise;
+pub mod telemetry;
+
+pub use body::{BodyError, BodyLimits, read_body};
+pub use error::{ApiError, Code};
+pub use health::Health;
+pub use limit::{ClientLimiter, LimitConfig};
+pub use negotiate::{Media, NotAcceptable, Unsupported, accept, content_type};
+pub use operation::operation_router;
+pub use serve::{PeerAddr, ServerLimits, serve};
+pub use supervise::{Supervisor, TaskEnded};
