@@ -1,1 +1,21 @@
-//! earnest-protocol
+//! Earnest's protocol: objects, signing forms, Merkle rules, windows, ordering, receipts (design §2–§4).
+//!
+//! Pure: no I/O, no clock, no async. Shells feed it bytes and times and act on what it answers.
+
+pub mod delegation;
+mod ids;
+pub mod inbox;
+pub mod integer;
+pub mod merkle;
+pub mod messages;
+pub mod objects;
+pub mod ordering;
+pub mod receipt;
+pub mod signing;
+pub mod sol;
+pub mod stream;
+pub mod tx;
+pub mod window;
+
+pub use earnest_builder_types::{BlsPublicKey, BlsSignature};
+pub use ids::{Epoch, ParseIdError, RollupId, Slot, Wei};
