@@ -1,1 +1,271 @@
-//! earnest-gateway
+//! The gateway: takes transactions, orders them, signs, streams, and posts batches to L1 (design §4).
+//!
+//! | task | reads | writes |
+//! |---|---|---|
+//! | API (one task a connection) | [`board`], stream feed | queue of commands, bounded by `queue` |
+//! | sequencer (one thread) | queue of commands | journal, then board, answers, feed, sealed segments |
+//! | rights | relay, beacon node, Inbox | queue of commands: windows to take up; board: holders |
+//! | poster | sealed segments, at most 8 a window | L1, relay; queue of commands: events to make durable |
+//!
+//! A transaction: validated by its request, queued, drafted by the ordering engine, durable in the journal, signed,
+//! answered. A window: learnt from the relay and checked, waiting, open, sealed, its batches on their way, recorded on L1.
+
+mod api;
+mod batch;
+mod board;
+mod clock;
+mod config;
+mod keys;
+mod queue;
+mod records;
+mod recovery;
+mod rights;
+mod rollup_state;
+mod sequencer;
+mod stream;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use alloy_primitives::Address;
+use earnest_chain::{BeaconClient, ChainError, ExecutionClient};
+use earnest_client::{ClientError, RelayClient};
+use earnest_http::{
+    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
+    telemetry::{TelemetryError, metrics_handle},
+};
+use earnest_journal::{Journal, Log, OpenError, Options};
+use earnest_protocol::{inbox, signing::Network, tx::TxRules, window::Timing};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, RollupConfig};
+pub use keys::KeyFileError;
+pub use recovery::RecoveryError;
+pub use sequencer::SequencerError;
+
+use crate::{
+    api::ApiState,
+    batch::Poster,
+    board::Board,
+    queue::Queue,
+    rights::Rights,
+    rollup_state::RollupState,
+    sequencer::{Committer, Sequencer},
+    stream::Feed,
+};
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key file is missing or wrong.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The journal does not open.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal does not make a gateway.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The beacon node or the execution client does not answer.
+    #[error("{0}")]
+    Chain(#[from] ChainError),
+    /// The beacon node's specification lacks something.
+    #[error("the beacon node's specification lacks {0}")]
+    Spec(&'static str),
+    /// The relay's URL is of no use.
+    #[error(transparent)]
+    Relay(#[from] ClientError),
+    /// The metrics recorder is taken.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The address cannot be listened on, or the thread not started.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where its API listens.
+    pub address: SocketAddr,
+    /// Who signs its commitments.
+    pub committer: Address,
+    supervisor: Supervisor,
+}
+
+impl Running {
+    /// Waits for the end: after shutdown, or when a task fails.
+    ///
+    /// # Errors
+    /// The task that ended on its own.
+    pub async fn join(self) -> Result<(), TaskEnded> {
+        self.supervisor.join().await
+    }
+}
+
+/// Starts a gateway. Returns once it listens.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let beacon = BeaconClient::new(config.beacon.clone())?;
+    let execution = ExecutionClient::new(config.execution.clone())?;
+    let relay = RelayClient::new(&config.relay, earnest_client::Limits::default())?;
+    let clock = beacon.slot_clock().await?;
+    let spec = beacon.spec().await?;
+    let network = Network {
+        genesis_fork_version: spec.genesis_fork_version().ok_or(StartError::Spec("GENESIS_FORK_VERSION"))?,
+        chain_id: execution.chain_id().await?,
+    };
+    let timing = Timing {
+        seal: config.seal,
+        constraint_cutoff: config.constraint_cutoff,
+        ..Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch())
+    };
+
+    let committer = Arc::new(Committer {
+        secret: keys::ecdsa(&config.committer_key_file)?,
+        network,
+        slasher: config.slasher,
+    });
+    let account = keys::ecdsa(&config.batch_key_file)?;
+    let delegate = keys::bls(&config.delegate_key_file)?;
+    let address = committer.secret.address();
+
+    let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };
+    let journal = Journal::open(&config.data_dir, options)?;
+    let board = Arc::new(Board::new(config.rollups.iter().map(|rollup| rollup.id.into())));
+    let recovered =
+        recovery::recover(&journal, &committer, &board, &config.rollups, config.microblock_transactions)?;
+    tracing::info!(
+        records = journal.head(),
+        batches = recovered.on_their_way.len(),
+        unfinished = recovered.unfinished.len(),
+        "journal read"
+    );
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Io { what: format!("listen on {}", config.listen), source })?;
+    let local = listener
+        .local_addr()
+        .map_err(|source| StartError::Io { what: "read the listening address".to_owned(), source })?;
+
+    let supervisor = Supervisor::new(&shutdown);
+    let feed = Feed::new(journal.clone(), Arc::clone(&committer));
+    let (commands, received) = mpsc::sync_channel(config.queue);
+    let (sealed, sealed_segments) = tokio::sync::mpsc::unbounded_channel();
+    for segment in recovered.unfinished {
+        let _ = sealed.send(segment);
+    }
+    let queue = Queue::new(commands);
+
+    let sequencer = Sequencer {
+        journal,
+        committer,
+        board: Arc::clone(&board),
+        feed: feed.clone(),
+        sealed,
+        rollups: recovered.rollups,
+        microblock_transactions: config.microblock_transactions,
+        answers: HashMap::new(),
+    };
+    let stop = supervisor.token();
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    thread::Builder::new()
+        .name("sequencer".to_owned())
+        .spawn(move || {
+            let _ = ended.send(sequencer.run(&received, &stop));
+        })
+        .map_err(|source| StartError::Io { what: "start the sequencer's thread".to_owned(), source })?;
+    supervisor.spawn("sequencer", async move {
+        match has_ended.await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("panicked".to_owned()),
+        }
+    });
+
+    let sit_out_before_ms = if config.restored_from_backup { clock::now_ms() } else { 0 };
+    let rights = Rights {
+        relay: relay.clone(),
+        beacon,
+        execution: execution.clone(),
+        inbox: config.inbox,
+        clock,
+        timing,
+        network,
+        relay_address: config.relay_address,
+        committer: address,
+        rollups: config.rollups.iter().map(|rollup| rollup.id.into()).collect(),
+        board: Arc::clone(&board),
+        queue: queue.clone(),
+        sit_out_before_ms,
+        poll: config.delegation_poll(),
+    };
+    supervisor.spawn("rights", rights.run(supervisor.token()));
+
+    let poster = Poster {
+        execution,
+        relay,
+        inbox: config.inbox,
+        chain_id: network.chain_id,
+        network,
+        timing,
+        account,
+        delegate,
+        committer: address,
+        tip: config.batch_tip_wei,
+        queue: queue.clone(),
+        sealed: sealed_segments,
+        on_their_way: recovered.on_their_way,
+        next_nonce: recovered.next_nonce,
+    };
+    supervisor.spawn("poster", poster.run(supervisor.token()));
+
+    let limiter = ClientLimiter::new(&config.clients);
+    let state = Arc::new(ApiState {
+        board,
+        queue,
+        rules: config.rollups.iter().map(|rollup| (rollup.id.into(), rules(rollup))).collect(),
+        states: rollup_states(&config.rollups)?,
+        policies: config.rollups.iter().map(|rollup| (rollup.id.into(), rollup.policy)).collect(),
+        feed,
+        committer: address,
+        relay_address: config.relay_address,
+        network,
+        streams: Arc::new(Semaphore::new(config.streams)),
+        shutdown: supervisor.token(),
+    });
+    let health = Health::new();
+    let router = api::router(state, &limiter).merge(operation_router(health, metrics_handle()?));
+    supervisor.spawn("api", serve(listener, router, ServerLimits::default(), supervisor.token()));
+    tracing::info!(address = %local, committer = %address, "gateway listens");
+    Ok(Running { address: local, committer: address, supervisor })
+}
+
+fn rules(rollup: &RollupConfig) -> TxRules {
+    TxRules {
+        chain_id: rollup.id,
+        max_bytes: inbox::max_tx_bytes(rollup.max_batch_bytes),
+        max_gas: rollup.max_tx_gas,
+        opaque: rollup.opaque,
+    }
+}
+
+fn rollup_states(
+    rollups: &[RollupConfig],
+) -> Result<BTreeMap<earnest_protocol::RollupId, RollupState>, ChainError> {
+    let with_rpc = rollups.iter().filter_map(|rollup| Some((rollup.id, rollup.rpc.clone()?)));
+    with_rpc.map(|(id, rpc)| Ok((id.into(), RollupState::new(ExecutionClient::new(rpc)?)))).collect()
+}

@@ -1,0 +1,39 @@
+# `make devnet` runs the whole system; `make test` passes the tests. Each does its own set-up.
+.PHONY: devnet test unit contracts peers lint docs deny smoke clean-deps
+
+CARGO ?= cargo
+DEVNET_ARGS ?=
+
+devnet: peers
+	$(CARGO) run -p earnest-cli -- devnet $(DEVNET_ARGS)
+
+test: peers contracts unit smoke
+
+unit: peers
+	$(CARGO) test --workspace --locked
+
+# The system as a user starts it: some slots of it, ending non-zero if any promise was broken.
+smoke: peers
+	$(CARGO) run --locked -p earnest-cli -- devnet --slots 10 --quiet
+
+contracts: contracts/node_modules/.package-lock.json
+	contracts/test
+
+# Real peers: the execution client of the devnet's L1 and the rollups' anvil.
+peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_modules/.package-lock.json
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@test -f $@ || { echo "npm left no $@: run 'npm ci' in $* and read what it says"; exit 1; }
+	@touch $@
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --version 0.20.2
+	$(CARGO) deny --offline check licenses bans sources

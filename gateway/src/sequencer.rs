@@ -1,0 +1,396 @@
+//! The one writer. It turns validated transactions into durable, signed microblocks by group commit.
+//!
+//! It runs on a thread of its own and does one round after another: take what has arrived, draft one commitment
+//! for each rollup, append all drafts in one durable write, sign, answer. While a round is being made durable
+//! the next one collects in the queue; so an idle gateway answers in the time of one write, and a busy one pays
+//! one write and one signature for many transactions.
+//!
+//! The order *validate → append → durable → sign → answer* is the shape of [`Sequencer::round`]. Nothing that the
+//! journal has not accepted is signed, and after a failed write nothing is signed at all.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use alloy_primitives::{Address, B256, Bytes};
+use earnest_journal::{AppendError, Batch, Journal, Log};
+use earnest_protocol::{
+    RollupId, Slot,
+    objects::{Authority, Commitment, SignedCommitment},
+    ordering::{Draft, EngineError, Limits, Places, PushError, Pushed, WindowConfig, WindowEngine},
+    signing::{EcdsaSecret, Network, SigningError},
+    tx::ValidatedTx,
+};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    batch::Sealed,
+    board::{Board, OpenWindow, Place, Signed},
+    clock::now_ms,
+    config::RollupConfig,
+    records::{Event, OrderedBody, WindowOpened, position_claim},
+    stream::Feed,
+};
+
+/// The longest the sequencer sleeps; a window that should open or end is never noticed later than this.
+const NAP: Duration = Duration::from_millis(50);
+
+/// What the sequencer is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Place a transaction.
+    Submit { rollup: RollupId, transaction: ValidatedTx, answer: oneshot::Sender<Result<Place, Refusal>> },
+    /// Order a window once it starts.
+    Take(Box<WindowOpened>),
+    /// Make an event durable.
+    Record { event: Event, done: oneshot::Sender<()> },
+}
+
+/// Why a valid transaction got no place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("this gateway does not hold the rollup's window now")]
+    NotOpen,
+    #[error("the window is full")]
+    WindowFull,
+    #[error("the transaction does not fit into a batch of this rollup")]
+    TooLarge,
+    #[error("the journal's disk is full")]
+    NoSpace,
+}
+
+/// What ends the sequencer, and with it the gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum SequencerError {
+    /// The journal failed: nothing more may be signed until it was reopened.
+    #[error("the journal failed, so nothing more is signed; restart the gateway: {0}")]
+    Journal(#[from] AppendError),
+    /// A record could not be written.
+    #[error("a delegation does not serialise: {0}")]
+    Record(#[from] serde_json::Error),
+    /// The committer's key does not sign.
+    #[error("the committer's key does not sign: {0}")]
+    Signing(#[from] SigningError),
+    /// The ordering engine contradicts itself.
+    #[error("the ordering engine failed, a defect: {0}")]
+    Engine(#[from] EngineError),
+}
+
+/// Who signs, and for which network.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    pub(crate) secret: EcdsaSecret,
+    pub(crate) network: Network,
+    pub(crate) slasher: Address,
+}
+
+impl Committer {
+    /// Signs an encoded ordering that is durable. Deterministic, so that a restart gives the same bytes.
+    pub(crate) fn sign(&self, ordering: &Bytes) -> Result<SignedCommitment, SigningError> {
+        let commitment = Commitment::of_encoded_ordering(ordering.clone(), self.slasher);
+        SignedCommitment::sign(commitment, &self.secret, &self.network)
+    }
+}
+
+/// One window that is being ordered.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) engine: WindowEngine,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) start_ms: u64,
+    pub(crate) seal_ms: u64,
+    /// Journal position of its opening.
+    pub(crate) position: u64,
+}
+
+impl Active {
+    pub(crate) fn view(&self) -> OpenWindow {
+        OpenWindow {
+            slot: self.engine.config().slot,
+            start_ms: self.start_ms,
+            seal_ms: self.seal_ms,
+            position: self.position,
+        }
+    }
+}
+
+/// One rollup's windows: at most one is ordered at a time, the next ones wait for their start.
+#[derive(Debug)]
+pub(crate) struct Rollup {
+    pub(crate) config: RollupConfig,
+    pub(crate) active: Option<Active>,
+    pub(crate) waiting: BTreeMap<Slot, WindowOpened>,
+    /// Newest window ever taken up; older ones are never opened again.
+    pub(crate) newest: Option<Slot>,
+    /// Places of the window before.
+    pub(crate) previous: Arc<Places>,
+}
+
+impl Rollup {
+    pub(crate) fn new(config: RollupConfig) -> Self {
+        Self { config, active: None, waiting: BTreeMap::new(), newest: None, previous: Arc::default() }
+    }
+
+    /// What the engine of a window is opened with.
+    pub(crate) fn window_config(&self, window: &WindowOpened, max_microblock_txs: usize) -> WindowConfig {
+        let limits =
+            Limits { max_batch_bytes: self.config.max_batch_bytes, max_microblock_txs, ..Limits::default() };
+        WindowConfig {
+            rollup_id: window.rollup_id.into(),
+            slot: window.slot.into(),
+            forced_inclusion_head: window.forced_inclusion_head,
+            policy: self.config.policy,
+            limits,
+        }
+    }
+}
+
+type Answer = oneshot::Sender<Result<Place, Refusal>>;
+
+/// State of the sequencer's thread.
+pub(crate) struct Sequencer {
+    pub(crate) journal: Journal,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) feed: Feed,
+    pub(crate) sealed: UnboundedSender<Sealed>,
+    pub(crate) rollups: BTreeMap<RollupId, Rollup>,
+    /// Transactions of one microblock, and commands of one round, at most.
+    pub(crate) microblock_transactions: usize,
+    /// Callers waiting for a transaction that is queued in an engine.
+    pub(crate) answers: HashMap<(RollupId, B256), Vec<Answer>>,
+}
+
+impl Sequencer {
+    /// Works until `stop`, or until every sender of commands is gone.
+    ///
+    /// # Errors
+    /// [`SequencerError`], after which nothing may be signed.
+    pub(crate) fn run(
+        mut self,
+        commands: &mpsc::Receiver<Command>,
+        stop: &CancellationToken,
+    ) -> Result<(), SequencerError> {
+        while !stop.is_cancelled() {
+            self.turn(now_ms())?;
+            while self.round(now_ms())? {}
+            match commands.recv_timeout(NAP) {
+                Ok(command) => self.take(command)?,
+                Err(mpsc::RecvTimeoutError::Timeout) => continue,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            for _ in 1..self.microblock_transactions {
+                let Ok(command) = commands.try_recv() else { break };
+                self.take(command)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, command: Command) -> Result<(), SequencerError> {
+        match command {
+            Command::Submit { rollup, transaction, answer } => self.submit(rollup, transaction, answer),
+            Command::Take(window) => {
+                let Some(rollup) = self.rollups.get_mut(&window.rollup_id.into()) else { return Ok(()) };
+                let slot = window.slot.into();
+                if rollup.newest.is_none_or(|newest| slot > newest) {
+                    rollup.waiting.entry(slot).or_insert(*window);
+                }
+            }
+            Command::Record { event, done } => {
+                let batch = Batch { records: vec![event.to_record()?], claims: vec![] };
+                match self.journal.append(self.journal.head(), batch) {
+                    Ok(_) => {
+                        let _ = done.send(());
+                    }
+                    // The caller sees that nobody answers, and tries again.
+                    Err(AppendError::NoSpace { free, floor }) => out_of_space(free, floor),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, id: RollupId, transaction: ValidatedTx, answer: Answer) {
+        let refuse = |answer: Answer, refusal| {
+            let _ = answer.send(Err(refusal));
+        };
+        let Some(active) = self.rollups.get_mut(&id).and_then(|rollup| rollup.active.as_mut()) else {
+            return refuse(answer, Refusal::NotOpen);
+        };
+        if matches!(self.journal.writable(), Err(AppendError::NoSpace { .. })) {
+            return refuse(answer, Refusal::NoSpace);
+        }
+        let hash = transaction.hash;
+        match active.engine.push(Arc::new(transaction)) {
+            Ok(Pushed::Queued | Pushed::Waiting) => self.answers.entry((id, hash)).or_default().push(answer),
+            Ok(Pushed::Placed(_)) => match self.board.find(id, &hash) {
+                Some(place) => {
+                    let _ = answer.send(Ok(place));
+                }
+                None => refuse(answer, Refusal::NotOpen),
+            },
+            Err(PushError::WindowFull) => refuse(answer, Refusal::WindowFull),
+            Err(PushError::TooLarge) => refuse(answer, Refusal::TooLarge),
+            Err(PushError::Refused(_)) => refuse(answer, Refusal::NotOpen),
+        }
+    }
+
+    /// Opens windows that have begun and ends those that are over.
+    fn turn(&mut self, now: u64) -> Result<(), SequencerError> {
+        for (id, rollup) in &mut self.rollups {
+            if let Some(active) = &mut rollup.active {
+                if now >= active.seal_ms {
+                    let left = active.engine.close();
+                    refuse_all(&mut self.answers, *id, left.iter().map(|tx| tx.hash), &Refusal::NotOpen);
+                }
+                continue;
+            }
+            let Some(entry) = rollup.waiting.first_entry() else { continue };
+            if now < entry.get().start_ms {
+                continue;
+            }
+            if now >= entry.get().seal_ms {
+                tracing::warn!(rollup = %id, slot = entry.get().slot, "window over before it was taken up");
+                entry.remove();
+                continue;
+            }
+            let batch = Batch {
+                records: vec![Event::WindowOpened(Box::new(entry.get().clone())).to_record()?],
+                claims: vec![],
+            };
+            let position = self.journal.head();
+            match self.journal.append(position, batch) {
+                Ok(_) => {}
+                Err(AppendError::NoSpace { free, floor }) => {
+                    out_of_space(free, floor);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let window = entry.remove();
+            rollup.newest = Some(window.slot.into());
+            let config = rollup.window_config(&window, self.microblock_transactions);
+            let active = Active {
+                engine: WindowEngine::open(config, Arc::clone(&rollup.previous)),
+                authority: Arc::new(window.authority.clone()),
+                start_ms: window.start_ms,
+                seal_ms: window.seal_ms,
+                position,
+            };
+            self.board.set_open(*id, Some(active.view()));
+            self.feed.window(position, &window, &active.authority);
+            tracing::info!(rollup = %id, slot = window.slot, start_ms = window.start_ms, "window opened");
+            rollup.active = Some(active);
+        }
+        Ok(())
+    }
+
+    /// One group commit. Returns whether there was anything to do.
+    fn round(&mut self, now: u64) -> Result<bool, SequencerError> {
+        let mut drafts: Vec<(RollupId, Arc<Draft>)> = Vec::new();
+        for (id, rollup) in &mut self.rollups {
+            if let Some(draft) = rollup.active.as_mut().and_then(|active| active.engine.draft(now)) {
+                drafts.push((*id, draft));
+            }
+        }
+        if drafts.is_empty() {
+            return Ok(false);
+        }
+
+        let mut bodies = Vec::with_capacity(drafts.len());
+        let mut batch = Batch { records: Vec::with_capacity(drafts.len()), claims: Vec::new() };
+        for (_, draft) in &drafts {
+            let body = OrderedBody::of(draft);
+            batch.records.push(body.to_record());
+            batch.claims.push(position_claim(draft));
+            bodies.push(body);
+        }
+        let first = self.journal.head();
+        match self.journal.append(first, batch) {
+            Ok(_) => {}
+            Err(AppendError::NoSpace { free, floor }) => {
+                out_of_space(free, floor);
+                self.put_back(&drafts);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // Durable. Only now may anything be signed.
+        for ((offset, (id, draft)), body) in (0_u64..).zip(drafts).zip(bodies) {
+            self.publish(id, &draft, body, first.saturating_add(offset))?;
+        }
+        Ok(true)
+    }
+
+    fn publish(
+        &mut self,
+        id: RollupId,
+        draft: &Draft,
+        body: OrderedBody,
+        position: u64,
+    ) -> Result<(), SequencerError> {
+        let Some(rollup) = self.rollups.get_mut(&id) else { return Ok(()) };
+        let Some(active) = &mut rollup.active else { return Ok(()) };
+        active.engine.committed()?;
+        let commitment = self.committer.sign(&body.commitment)?;
+        let signed = Arc::new(Signed::new(position, draft, commitment, Arc::clone(&active.authority)));
+        self.board.place(&signed);
+        for (offset, hash) in signed.hashes.iter().enumerate() {
+            for answer in self.answers.remove(&(id, *hash)).into_iter().flatten() {
+                let _ = answer.send(Ok(Place { signed: Arc::clone(&signed), offset }));
+            }
+        }
+        metrics::counter!("earnest_gateway_receipts_total").increment(u64::from(signed.ordering.tx_count));
+        metrics::counter!("earnest_gateway_commitments_total").increment(1);
+        self.feed.ordered(&signed, body);
+        if let Some(transactions) = draft.batch.clone() {
+            // The poster ends only when the gateway does.
+            let _ = self.sealed.send(Sealed { seal: Arc::clone(&signed), transactions });
+        }
+        if active.engine.state().is_ended() {
+            tracing::info!(rollup = %id, slot = %signed.ordering.slot, "window sealed");
+            self.board.set_open(id, None);
+            if let Some(ended) = rollup.active.take() {
+                rollup.previous = ended.engine.into_places();
+            }
+        }
+        Ok(())
+    }
+
+    /// Drafts that were certainly not made durable wait again; those of a closing window are refused.
+    fn put_back(&mut self, drafts: &[(RollupId, Arc<Draft>)]) {
+        for (id, _) in drafts {
+            let Some(active) = self.rollups.get_mut(id).and_then(|rollup| rollup.active.as_mut()) else {
+                continue;
+            };
+            let left = active.engine.rejected().unwrap_or_default();
+            refuse_all(&mut self.answers, *id, left.iter().map(|tx| tx.hash), &Refusal::NoSpace);
+        }
+    }
+}
+
+fn refuse_all(
+    answers: &mut HashMap<(RollupId, B256), Vec<Answer>>,
+    id: RollupId,
+    hashes: impl Iterator<Item = B256>,
+    refusal: &Refusal,
+) {
+    for hash in hashes {
+        for answer in answers.remove(&(id, hash)).into_iter().flatten() {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+    }
+}
+
+fn out_of_space(free: u64, floor: u64) {
+    tracing::error!(
+        free,
+        floor,
+        "the journal's disk is nearly full: nothing more is promised until there is room"
+    );
+}
