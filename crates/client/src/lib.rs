@@ -1,1 +1,23 @@
-//! earnest-client
+//! Typed clients of Earnest's own APIs, and a follower that checks all that a gateway says.
+//!
+//! Every answer is bounded in bytes and time, and a server's `{code, message}` is kept ([`Refusal`]).
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod error;
+mod event_bound;
+pub mod follower;
+pub mod gateway;
+pub mod header_with_proofs;
+pub mod inbox_watch;
+pub mod inclusion;
+pub mod relay;
+pub mod stream;
+pub mod transport;
+
+pub use error::{ClientError, Refusal};
+pub use follower::{Finding, Follower, FollowerConfig};
+pub use gateway::GatewayClient;
+pub use header_with_proofs::{HeaderWithProofs, HeaderWithProofsError};
+pub use relay::{HeaderRequest, RelayClient, read_header};
+pub use stream::{Numbered, OrderStream};
+pub use transport::{Answer, Limits, Transport, install_tls_provider};
