@@ -4,6 +4,8 @@
 //! `contracts/tests/Schema.t.sol` asserts the same files in Solidity. After a change of the schema:
 //! `EARNEST_WRITE_VECTORS=1 cargo test -p earnest-bindings`, then `contracts/test`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 mod batches;
 mod examples;
 mod merkle;
