@@ -267,6 +267,40 @@ pub fn verify_transaction(transaction: &[u8], index: u64, proof: &[B256], transa
     node == transactions_root
 }
 
+/// Whether nodes with these generalized indices have these hashes under `root`, by
+/// `calculate_multi_merkle_root` of the consensus specification.
+///
+/// Every index must stand once and none above another, and the helpers must be exactly those
+/// needed, in descending order of generalized index.
+pub fn verify_multiproof(generalized_indexes: &[u64], leaves: &[B256], helpers: &[B256], root: B256) -> bool {
+    let wanted: BTreeSet<u64> = generalized_indexes.iter().copied().collect();
+    if wanted.is_empty()
+        || wanted.contains(&0)
+        || wanted.len() != generalized_indexes.len()
+        || wanted.len() != leaves.len()
+    {
+        return false;
+    }
+    let needed = helper_indexes(&wanted);
+    if needed.len() != helpers.len() {
+        return false;
+    }
+    let given = generalized_indexes.iter().zip(leaves).chain(needed.iter().zip(helpers));
+    let mut nodes: BTreeMap<u64, B256> = given.map(|(index, hash)| (*index, *hash)).collect();
+    // The greatest index is among the lowest nodes and a right child: both children leave, their
+    // parent enters.
+    while let Some((index, right)) = nodes.pop_last() {
+        if index == 1 {
+            return nodes.is_empty() && right == root;
+        }
+        let Some(left) = nodes.remove(&(index ^ 1)) else { return false };
+        if nodes.insert(index >> 1, pair(left, right)).is_some() {
+            return false;
+        }
+    }
+    false
+}
+
 impl TransactionsMultiproof {
     /// Whether the leaves stand at their generalized indices under this `transactions_root`.
     ///
@@ -274,30 +308,15 @@ impl TransactionsMultiproof {
     pub fn verify(&self, transactions_root: B256) -> bool {
         let wanted: BTreeSet<u64> = self.generalized_indexes.iter().copied().collect();
         let end = FIRST_GENERALIZED_INDEX.saturating_add(MAX_TRANSACTIONS as u64);
-        if wanted.is_empty()
-            || wanted.len() != self.generalized_indexes.len()
-            || self.transaction_hashes.len() != wanted.len()
-            || wanted.iter().any(|index| !(FIRST_GENERALIZED_INDEX..end).contains(index))
-        {
+        if wanted.is_empty() || wanted.iter().any(|index| !(FIRST_GENERALIZED_INDEX..end).contains(index)) {
             return false;
         }
-        let helpers = helper_indexes(&wanted);
-        if helpers.len() != self.merkle_hashes.len() {
-            return false;
-        }
-        let leaves = self.generalized_indexes.iter().zip(&self.transaction_hashes);
-        let given = leaves.chain(helpers.iter().zip(&self.merkle_hashes));
-        let mut nodes: BTreeMap<u64, B256> = given.map(|(index, hash)| (*index, *hash)).collect();
-        // The greatest index is a lowest node and a right child: both children leave, their
-        // parent enters.
-        while let Some((index, right)) = nodes.pop_last() {
-            if index == 1 {
-                return nodes.is_empty() && right == transactions_root;
-            }
-            let Some(left) = nodes.remove(&(index ^ 1)) else { return false };
-            nodes.insert(index >> 1, pair(left, right));
-        }
-        false
+        verify_multiproof(
+            &self.generalized_indexes,
+            &self.transaction_hashes,
+            &self.merkle_hashes,
+            transactions_root,
+        )
     }
 
     /// Whether `transactions`, in the order of the generalized indices, are the proven ones.

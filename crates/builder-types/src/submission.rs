@@ -3,10 +3,7 @@
 #![allow(missing_docs)] // Accessors that superstruct derives carry no text of their own.
 
 use alloy_primitives::B256;
-use alloy_rpc_types_beacon::relay::{
-    BidTrace, SignedBidSubmissionV2, SignedBidSubmissionV3, SignedBidSubmissionV4, SignedBidSubmissionV5,
-    SubmitBlockRequest,
-};
+use alloy_rpc_types_beacon::relay::BidTrace;
 use serde::{Deserialize, Serialize};
 use ssz_derive::{Decode, Encode};
 use superstruct::superstruct;
@@ -23,7 +20,7 @@ use crate::{
 
 /// A builder's block for a slot, as posted to `/relay/v1/builder/blocks`. On the wire it is
 /// alloy's `SignedBidSubmission` V2 (Capella) to V5 (Fulu), read strictly and within the bounds
-/// of the consensus specification.
+/// of the consensus specification. (alloy holds each blob by value and moves it over the stack.)
 #[superstruct(
     variants(Capella, Deneb, Electra, Fulu),
     variant_attributes(
@@ -141,27 +138,5 @@ impl BidSubmission {
         let trace = self.message();
         let root = signing_root(trace.tree_hash_root(), builder_domain);
         verify(&trace.builder_pubkey, root, self.signature())
-    }
-
-    /// The submission as alloy has it, for validation requests to an execution client.
-    ///
-    /// # Errors
-    /// Never in practice: both sides have one encoding.
-    pub fn to_alloy(&self) -> Result<SubmitBlockRequest, ssz::DecodeError> {
-        let bytes = self.to_ssz();
-        Ok(match self {
-            Self::Capella(_) => {
-                SubmitBlockRequest::Capella(<SignedBidSubmissionV2 as ssz::Decode>::from_ssz_bytes(&bytes)?)
-            }
-            Self::Deneb(_) => {
-                SubmitBlockRequest::Deneb(<SignedBidSubmissionV3 as ssz::Decode>::from_ssz_bytes(&bytes)?)
-            }
-            Self::Electra(_) => {
-                SubmitBlockRequest::Electra(<SignedBidSubmissionV4 as ssz::Decode>::from_ssz_bytes(&bytes)?)
-            }
-            Self::Fulu(_) => {
-                SubmitBlockRequest::Fulu(<SignedBidSubmissionV5 as ssz::Decode>::from_ssz_bytes(&bytes)?)
-            }
-        })
     }
 }
