@@ -1,1 +1,37 @@
-//! earnest-proposer
+//! The proposer sidecar: sits where the beacon node expects mev-boost, lets through the best header of its sources, and in
+//! slots whose ordering it signed away only one that is shown to keep the promises made for it (design §6).
+//!
+//! | task | does | wakes on |
+//! |---|---|---|
+//! | `server` | the Builder API | requests of the beacon node |
+//! | `lookahead` | follows the beacon node's duties and works out our windows | head events, epochs |
+//! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
+//!
+//! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
+//! and when), [`header_deadline`], [`bid_book`], [`allocation`]. Whatever goes wrong, the beacon node gets 204 in time and
+//! builds its own block.
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
+pub mod allocation;
+pub mod bid_book;
+pub mod config;
+pub mod delegation_plan;
+pub mod delegation_record;
+pub mod delegation_task;
+mod get_header;
+pub mod header_deadline;
+pub mod held_constraints;
+pub mod lookahead_task;
+pub mod proof_check;
+mod register_validators;
+mod router;
+mod sidecar;
+pub mod slot_state;
+pub mod sources;
+mod start;
+mod status;
+mod submit_blinded;
+pub mod validator_keys;
+
+pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig};
+pub use start::{Running, StartError, start, start_with_signer};

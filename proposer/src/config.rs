@@ -1,0 +1,190 @@
+//! What an operator sets. `config/proposer.toml` shows every key with its default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use earnest_builder_types::BlsPublicKey;
+use earnest_protocol::RollupId;
+use earnest_protocol::signing::Network;
+use earnest_protocol::window::Fraction;
+use earnest_signer::layout::Layout;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Configuration of the proposer sidecar.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the beacon node expects mev-boost.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Folder of the protection record: every delegation ever signed. A second host must share it.
+    pub data_dir: PathBuf,
+    /// Beacon nodes, asked in turn.
+    pub beacon: Vec<Url>,
+    /// The L1 network that signatures are for.
+    pub network: Network,
+    /// Where headers come from, mev-boost or relays, the preferred one first.
+    #[serde(rename = "relays")]
+    pub sources: Vec<SourceConfig>,
+    /// Whom slots are delegated to. Without it nothing is signed, and the sidecar only passes through.
+    #[serde(default)]
+    pub gateway: Option<GatewayConfig>,
+    /// The validator keys that sign delegations. Without it nothing is signed.
+    #[serde(default)]
+    pub keys: Option<KeysConfig>,
+    /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys.
+    #[serde(default)]
+    pub opted_in: Vec<BlsPublicKey>,
+    /// Our own limit for a header, in milliseconds; the caller's `X-Timeout-Ms` can only shorten it.
+    #[serde(default = "default_header_limit_ms")]
+    pub header_limit_ms: u64,
+    /// Last moment for a header, as a part of the slot after its start.
+    #[serde(default = "default_header_latest")]
+    pub header_latest: Fraction,
+    /// Limit for a payload, in milliseconds.
+    #[serde(default = "default_payload_limit_ms")]
+    pub payload_limit_ms: u64,
+    /// Largest body read from the beacon node or a source, in bytes.
+    #[serde(default = "default_max_body")]
+    pub max_body: usize,
+    /// Bytes of free disk below which no delegation is signed.
+    #[serde(default = "default_free_space")]
+    pub free_space_floor: u64,
+}
+
+/// One source of headers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Base URL.
+    pub url: Url,
+    /// The relay's BLS key: then its signature on every bid is verified here. Leave it out for mev-boost, which verifies
+    /// signatures itself; needed for an Earnest relay.
+    #[serde(default)]
+    pub pubkey: Option<BlsPublicKey>,
+    /// Whether it is an Earnest relay: delegations go there, and constrained slots take headers only from there.
+    #[serde(default)]
+    pub earnest: bool,
+}
+
+/// The gateway that holds our slots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Address that signs its orderings.
+    pub committer: Address,
+    /// BLS key that signs its constraints.
+    pub delegate: BlsPublicKey,
+    /// Where searchers reach it, at most 256 bytes.
+    pub url: String,
+    /// Rollups it orders in our slots.
+    pub rollups: Vec<RollupId>,
+    /// ECDSA address of the market relay, whose receipts count.
+    pub relay_address: Address,
+    /// The operator's account, named in the allocation.
+    #[serde(default)]
+    pub account: Address,
+}
+
+/// Where the validator keys are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysConfig {
+    /// Folder of ERC-2335 keystores.
+    pub dir: PathBuf,
+    /// Folder of their passwords.
+    pub passwords: PathBuf,
+    /// How the folders are laid out: `lighthouse`, `nimbus`, `teku`, `lodestar` or `prysm`.
+    #[serde(default = "default_layout")]
+    pub layout: Layout,
+}
+
+/// Why a configuration cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Headers have to come from somewhere.
+    #[error("`relays` is empty: name at least one relay or mev-boost")]
+    NoSources,
+    /// Duties have to come from somewhere.
+    #[error("`beacon` is empty: name at least one beacon node")]
+    NoBeacon,
+    /// An Earnest relay's bids must be verified.
+    #[error("relay {0} is an Earnest relay: give its `pubkey`")]
+    NoRelayKey(String),
+    /// Delegations have to go somewhere.
+    #[error("`gateway` is set, but no relay has `earnest = true`")]
+    NoEarnestRelay,
+    /// An allocation would not encode.
+    #[error("gateway url is longer than 256 bytes")]
+    LongUrl,
+    /// Each rollup has one holder.
+    #[error("rollup {0} is named twice")]
+    RollupTwice(RollupId),
+}
+
+impl Config {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.sources.is_empty() {
+            return Err(ConfigError::NoSources);
+        }
+        if self.beacon.is_empty() {
+            return Err(ConfigError::NoBeacon);
+        }
+        if let Some(source) = self.sources.iter().find(|source| source.earnest && source.pubkey.is_none()) {
+            return Err(ConfigError::NoRelayKey(source.url.host_str().unwrap_or_default().to_owned()));
+        }
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        if !self.sources.iter().any(|source| source.earnest) {
+            return Err(ConfigError::NoEarnestRelay);
+        }
+        if gateway.url.len() > 256 {
+            return Err(ConfigError::LongUrl);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        match gateway.rollups.iter().find(|rollup| !seen.insert(**rollup)) {
+            Some(rollup) => Err(ConfigError::RollupTwice(*rollup)),
+            None => Ok(()),
+        }
+    }
+
+    /// Our own limit for a header.
+    #[must_use]
+    pub const fn header_limit(&self) -> Duration {
+        Duration::from_millis(self.header_limit_ms)
+    }
+
+    /// Limit for a payload.
+    #[must_use]
+    pub const fn payload_limit(&self) -> Duration {
+        Duration::from_millis(self.payload_limit_ms)
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 18550))
+}
+const fn default_header_limit_ms() -> u64 {
+    900
+}
+const fn default_header_latest() -> Fraction {
+    Fraction(1, 4)
+}
+const fn default_payload_limit_ms() -> u64 {
+    4_000
+}
+const fn default_max_body() -> usize {
+    32 << 20
+}
+const fn default_free_space() -> u64 {
+    64 << 20
+}
+const fn default_layout() -> Layout {
+    Layout::Lighthouse
+}

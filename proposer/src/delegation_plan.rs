@@ -1,0 +1,324 @@
+//! Which delegations to sign and deliver, and when. Pure: told the time and the lookahead, it says what to do next.
+//!
+//! The life of one of our sequencing slots:
+//!
+//! ```text
+//! seen ──close──▶ due ──claim durable──▶ signed ──receipt of every Earnest relay──▶ delivered
+//!   │              │                        │
+//!   │              └──start──▶ missed       └──start──▶ left as it is: still constrained
+//!   └──lookahead changed──▶ gone
+//! ```
+//!
+//! From the moment the claim is durable the slot is constrained, whatever the lookahead, the relay or the configuration do
+//! afterwards: somebody may hold the signature.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::B256;
+use earnest_builder_types::BlsPublicKey;
+use earnest_protocol::Slot;
+use earnest_protocol::objects::{Delegation, SignedDelegation};
+use earnest_protocol::window::{Timing, Window};
+
+use crate::slot_state::SourceIndex;
+
+/// Who and where: one delegation at most.
+pub type Place = (Slot, BlsPublicKey);
+
+/// A slot that a key of ours proposes, with its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Duty {
+    /// The proposing key.
+    pub key: BlsPublicKey,
+    /// The slot's window.
+    pub window: Window,
+}
+
+impl Duty {
+    /// Where this duty's delegation stands.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        (self.window.slot, self.key)
+    }
+}
+
+/// The windows of `own` keys among the sequencing slots of `proposers`, which are in the order of the slots. A sequencing
+/// slot is one whose proposer is in `opted_in` (design §2).
+pub fn duties(
+    timing: &Timing,
+    proposers: impl IntoIterator<Item = (Slot, BlsPublicKey)>,
+    opted_in: &BTreeSet<BlsPublicKey>,
+    own: &BTreeSet<BlsPublicKey>,
+) -> Vec<Duty> {
+    let mut previous = None;
+    let mut duties = Vec::new();
+    for (slot, key) in proposers.into_iter().filter(|(_, key)| opted_in.contains(key)) {
+        if own.contains(&key)
+            && let Some(window) = timing.window(slot, previous)
+        {
+            duties.push(Duty { key, window });
+        }
+        previous = Some(slot);
+    }
+    duties
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Sign a delegation for this duty.
+    Sign(Duty),
+    /// Finish a delegation that was claimed before a crash: sign the same message again.
+    Resign(Box<Delegation>),
+    /// Post a signed delegation to an Earnest relay that has not given a receipt.
+    Deliver(SourceIndex, Box<SignedDelegation>),
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    message: Delegation,
+    signed: Option<SignedDelegation>,
+    start_ms: u64,
+    delivered: BTreeSet<SourceIndex>,
+    refused: BTreeSet<SourceIndex>,
+}
+
+/// All delegations of this sidecar.
+#[derive(Debug)]
+pub struct DelegationPlan {
+    relays: Vec<SourceIndex>,
+    held: BTreeMap<Place, Held>,
+}
+
+/// A second, different delegation for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another delegation for slot {} of {} is recorded already", .0.0, .0.1)]
+pub struct AlreadyDelegated(pub Place);
+
+impl DelegationPlan {
+    /// No delegations yet; they are to be delivered to `relays`.
+    #[must_use]
+    pub const fn new(relays: Vec<SourceIndex>) -> Self {
+        Self { relays, held: BTreeMap::new() }
+    }
+
+    /// Takes up a delegation whose claim is durable.
+    ///
+    /// # Errors
+    /// [`AlreadyDelegated`] if another one holds its place.
+    pub fn claimed(&mut self, message: Delegation) -> Result<(), AlreadyDelegated> {
+        let place = (message.slot, message.proposer);
+        if let Some(held) = self.held.get(&place) {
+            return if held.message == message { Ok(()) } else { Err(AlreadyDelegated(place)) };
+        }
+        let start_ms = message.allocation().map_or(0, |allocation| allocation.start_ms);
+        let held =
+            Held { message, signed: None, start_ms, delivered: BTreeSet::new(), refused: BTreeSet::new() };
+        self.held.insert(place, held);
+        Ok(())
+    }
+
+    /// Takes up the signature of a claimed delegation.
+    ///
+    /// # Errors
+    /// [`AlreadyDelegated`] if another message holds its place.
+    pub fn signed(&mut self, signed: SignedDelegation) -> Result<(), AlreadyDelegated> {
+        self.claimed(signed.message.clone())?;
+        if let Some(held) = self.held.get_mut(&(signed.message.slot, signed.message.proposer)) {
+            held.signed = Some(signed);
+        }
+        Ok(())
+    }
+
+    /// Notes that a relay gave its receipt.
+    pub fn delivered(&mut self, place: Place, relay: SourceIndex) {
+        if let Some(held) = self.held.get_mut(&place) {
+            held.delivered.insert(relay);
+        }
+    }
+
+    /// Notes that a relay refused for good, so that asking again is no use.
+    pub fn refused(&mut self, place: Place, relay: SourceIndex) {
+        if let Some(held) = self.held.get_mut(&place) {
+            held.refused.insert(relay);
+        }
+    }
+
+    /// Whether headers for this slot and key must keep constraints.
+    #[must_use]
+    pub fn is_constrained(&self, slot: Slot, key: BlsPublicKey) -> bool {
+        self.held.contains_key(&(slot, key))
+    }
+
+    /// The delegation recorded for a slot and key.
+    #[must_use]
+    pub fn delegation(&self, slot: Slot, key: BlsPublicKey) -> Option<&Delegation> {
+        self.held.get(&(slot, key)).map(|held| &held.message)
+    }
+
+    /// Whether any Earnest relay has given its receipt.
+    #[must_use]
+    pub fn is_delivered(&self, place: Place) -> bool {
+        self.held.get(&place).is_some_and(|held| !held.delivered.is_empty())
+    }
+
+    /// What to do at `now_ms`, earliest slots first.
+    #[must_use]
+    pub fn steps(&self, duties: &[Duty], now_ms: u64) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for held in self.held.values().filter(|held| now_ms < held.start_ms) {
+            let Some(signed) = &held.signed else {
+                steps.push(Step::Resign(Box::new(held.message.clone())));
+                continue;
+            };
+            for relay in self.relays.iter().filter(|relay| !held.is_done(**relay)) {
+                steps.push(Step::Deliver(*relay, Box::new(signed.clone())));
+            }
+        }
+        for duty in duties {
+            let open = duty.window.close_ms <= now_ms && now_ms < duty.window.start_ms;
+            if open && !self.held.contains_key(&duty.place()) {
+                steps.push(Step::Sign(*duty));
+            }
+        }
+        steps
+    }
+
+    /// When the next duty becomes due, after `now_ms`.
+    #[must_use]
+    pub fn next_due(&self, duties: &[Duty], now_ms: u64) -> Option<u64> {
+        duties
+            .iter()
+            .filter(|duty| !self.held.contains_key(&duty.place()))
+            .map(|duty| duty.window.close_ms)
+            .filter(|close_ms| *close_ms > now_ms)
+            .min()
+    }
+
+    /// Hash of every message held, by place: the protection record.
+    pub fn record(&self) -> impl Iterator<Item = (Place, Option<B256>)> {
+        self.held.iter().map(|(place, held)| (*place, held.message.hash().ok()))
+    }
+}
+
+impl Held {
+    fn is_done(&self, relay: SourceIndex) -> bool {
+        self.delivered.contains(&relay) || self.refused.contains(&relay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, FixedBytes};
+    use earnest_protocol::objects::SlotAllocation;
+    use earnest_protocol::signing::Signed;
+
+    use super::*;
+
+    const TIMING: Timing = Timing::new(0, 1_000, 8);
+
+    fn key(byte: u8) -> BlsPublicKey {
+        FixedBytes::repeat_byte(byte)
+    }
+
+    fn proposers(keys: &[u8]) -> Vec<(Slot, BlsPublicKey)> {
+        keys.iter().enumerate().map(|(at, byte)| (Slot(16 + at as u64), key(*byte))).collect()
+    }
+
+    fn set(bytes: &[u8]) -> BTreeSet<BlsPublicKey> {
+        bytes.iter().map(|byte| key(*byte)).collect()
+    }
+
+    fn delegation(duty: &Duty, committer: u8) -> Delegation {
+        let allocation = SlotAllocation {
+            slot: duty.window.slot,
+            start_ms: duty.window.start_ms,
+            auction_root: B256::ZERO,
+            entries: Vec::new(),
+        };
+        Delegation {
+            proposer: duty.key,
+            delegate: key(99),
+            committer: Address::repeat_byte(committer),
+            slot: duty.window.slot,
+            metadata: allocation.to_metadata(),
+        }
+    }
+
+    fn signed(message: Delegation) -> SignedDelegation {
+        Signed::new(message, FixedBytes::ZERO)
+    }
+
+    #[test]
+    fn windows_are_those_of_all_opted_in_proposers() {
+        let proposers = proposers(&[1, 9, 2, 1, 9, 9, 9, 1]);
+        let found = duties(&TIMING, proposers.clone(), &set(&[1, 2]), &set(&[1]));
+        assert_eq!(found.iter().map(|duty| duty.window.slot.0).collect::<Vec<_>>(), [16, 19, 23]);
+        assert_eq!(found[1].window, TIMING.window(Slot(19), Some(Slot(18))).unwrap());
+        assert_eq!(found[2].window, TIMING.window(Slot(23), Some(Slot(19))).unwrap());
+        assert!(duties(&TIMING, proposers, &set(&[2]), &set(&[1])).is_empty(), "ours, but not opted in");
+    }
+
+    #[test]
+    fn a_duty_is_signed_after_close_delivered_until_start_and_never_twice() {
+        let duty = duties(&TIMING, proposers(&[9, 9, 1]), &set(&[1]), &set(&[1]))[0];
+        let Window { close_ms, start_ms, .. } = duty.window;
+        let mut plan = DelegationPlan::new(vec![0, 3]);
+        assert!(plan.steps(&[duty], close_ms - 1).is_empty());
+        assert_eq!(plan.next_due(&[duty], close_ms - 1), Some(close_ms));
+        assert_eq!(plan.steps(&[duty], close_ms), [Step::Sign(duty)]);
+        assert!(plan.steps(&[duty], start_ms).is_empty(), "missed");
+        assert!(!plan.is_constrained(duty.window.slot, duty.key));
+
+        let message = delegation(&duty, 1);
+        plan.claimed(message.clone()).unwrap();
+        assert!(plan.is_constrained(duty.window.slot, duty.key));
+        assert_eq!(plan.steps(&[duty], close_ms), [Step::Resign(Box::new(message.clone()))]);
+        let signed = signed(message);
+        plan.signed(signed.clone()).unwrap();
+        let deliver = |relay| Step::Deliver(relay, Box::new(signed.clone()));
+        assert_eq!(plan.steps(&[duty], close_ms), [deliver(0), deliver(3)]);
+        plan.delivered(duty.place(), 3);
+        assert_eq!(plan.steps(&[duty], start_ms - 1), [deliver(0)]);
+        plan.refused(duty.place(), 0);
+        assert!(plan.steps(&[duty], close_ms).is_empty());
+        assert!(plan.is_delivered(duty.place()));
+        assert_eq!(plan.next_due(&[duty], 0), None);
+    }
+
+    #[test]
+    fn a_second_delegation_for_a_place_is_refused_and_the_same_one_taken_again() {
+        let duty = duties(&TIMING, proposers(&[1]), &set(&[1]), &set(&[1]))[0];
+        let mut plan = DelegationPlan::new(vec![0]);
+        plan.claimed(delegation(&duty, 1)).unwrap();
+        assert_eq!(plan.claimed(delegation(&duty, 1)), Ok(()));
+        assert_eq!(plan.claimed(delegation(&duty, 2)), Err(AlreadyDelegated(duty.place())));
+        assert_eq!(plan.signed(signed(delegation(&duty, 2))), Err(AlreadyDelegated(duty.place())));
+        assert_eq!(plan.delegation(duty.window.slot, duty.key), Some(&delegation(&duty, 1)));
+    }
+
+    #[test]
+    fn a_changed_lookahead_moves_the_window_but_not_a_signed_delegation() {
+        let own = set(&[1, 2]);
+        let before = duties(&TIMING, proposers(&[9, 9, 9, 1]), &own, &own)[0];
+        let after = duties(&TIMING, proposers(&[9, 9, 2, 1]), &own, &own);
+        let moved = after[1];
+        assert_ne!(before.window, moved.window);
+        let mut plan = DelegationPlan::new(vec![0]);
+        plan.signed(signed(delegation(&before, 1))).unwrap();
+        plan.delivered(before.place(), 0);
+        let steps = plan.steps(&after, moved.window.close_ms);
+        assert!(!steps.iter().any(|step| matches!(step, Step::Sign(duty) if duty.place() == before.place())));
+        assert!(plan.is_constrained(before.window.slot, before.key));
+    }
+
+    #[test]
+    fn a_slot_that_passes_to_another_key_of_ours_is_that_keys_own_place() {
+        let own = set(&[1, 2]);
+        let before = duties(&TIMING, proposers(&[9, 1]), &own, &own)[0];
+        let after = duties(&TIMING, proposers(&[9, 2]), &own, &own)[0];
+        let mut plan = DelegationPlan::new(vec![0]);
+        plan.signed(signed(delegation(&before, 1))).unwrap();
+        assert!(plan.steps(&[after], after.window.close_ms).contains(&Step::Sign(after)));
+    }
+}

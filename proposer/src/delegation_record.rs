@@ -1,0 +1,160 @@
+//! The protection record: one delegation for each key and slot, for ever (design §6).
+//!
+//! A delegation is recorded with a claim on its place before it is signed, so that whatever happens in between, a second,
+//! different one for the same place is refused by the journal itself, and the same one gives the same signature again.
+
+use alloy_primitives::{B256, keccak256};
+use earnest_journal::{AppendError, Batch, Claim, Entry, KIND_CLAIMS, Log, ReadError, Record};
+use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
+use earnest_protocol::signing::{Network, SigningError};
+use serde::{Deserialize, Serialize};
+
+use crate::delegation_plan::{AlreadyDelegated, DelegationPlan};
+use crate::slot_state::SourceIndex;
+use crate::validator_keys::claim_key;
+
+const CLAIMED: u16 = 1;
+const SIGNED: u16 = 2;
+const RECEIVED: u16 = 3;
+
+const READ_RECORDS: usize = 256;
+const READ_BYTES: usize = 4 << 20;
+
+/// Why something could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Another delegation holds the place.
+    #[error(transparent)]
+    AlreadyDelegated(#[from] AlreadyDelegated),
+    /// The delegation has no root, because a key in it is not a valid point.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The journal did not take it.
+    #[error("journal: {0}")]
+    Append(#[from] AppendError),
+    /// The journal cannot be read.
+    #[error("journal: {0}")]
+    Read(#[from] ReadError),
+    /// An entry is not what its kind says.
+    #[error("entry {position} does not decode: {cause}")]
+    Malformed {
+        /// Its position.
+        position: u64,
+        /// Why not.
+        cause: String,
+    },
+    /// A later version wrote this journal.
+    #[error(
+        "entry {position} has kind {kind}, which this version does not know: run the version that wrote it"
+    )]
+    UnknownKind {
+        /// Its position.
+        position: u64,
+        /// Its kind.
+        kind: u16,
+    },
+    /// A delegation cannot be written as JSON.
+    #[error("cannot write a record: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// A relay's receipt, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// The delegation's proposer.
+    pub proposer: earnest_builder_types::BlsPublicKey,
+    /// Host and port of the relay.
+    pub relay: String,
+    /// Its receipt.
+    pub receipt: SignedDelegationReceipt,
+}
+
+/// Makes a delegation durable, and its place taken by its signing root. Doing so again with the same one is fine. Blocks.
+///
+/// # Errors
+/// [`RecordError::AlreadyDelegated`] if the place holds another one, or the journal's own refusal.
+pub fn claim(log: &dyn Log, message: &Delegation, network: &Network) -> Result<(), RecordError> {
+    let place = (message.slot, message.proposer);
+    let value = network.message_root(message)?;
+    let key = claim_key(place).to_bytes();
+    if log.claimed(&key)? == Some(value) {
+        return Ok(());
+    }
+    let record = Record { kind: CLAIMED, body: serde_json::to_vec(message)?.into() };
+    let batch = Batch { records: vec![record], claims: vec![Claim { key, value }] };
+    match log.append_next(batch) {
+        Ok(_) => Ok(()),
+        Err(AppendError::Refused { .. }) => Err(AlreadyDelegated(place).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps a signature. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_signed(log: &dyn Log, signed: &SignedDelegation) -> Result<(), RecordError> {
+    log.append_next(Batch::record(SIGNED, serde_json::to_vec(signed)?))?;
+    Ok(())
+}
+
+/// Keeps a relay's receipt. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_receipt(log: &dyn Log, received: &Received) -> Result<(), RecordError> {
+    log.append_next(Batch::record(RECEIVED, serde_json::to_vec(received)?))?;
+    Ok(())
+}
+
+/// Reads the whole record into a plan. `relays` are the Earnest relays by name. Blocks.
+///
+/// # Errors
+/// [`RecordError`] if the journal cannot be read or holds what this version does not know: the sidecar must not sign then.
+pub fn restore(log: &dyn Log, relays: &[(SourceIndex, String)]) -> Result<DelegationPlan, RecordError> {
+    let mut plan = DelegationPlan::new(relays.iter().map(|(index, _)| *index).collect());
+    let mut next = 0;
+    loop {
+        let entries = log.read(next, READ_RECORDS, READ_BYTES)?;
+        let Some(last) = entries.last() else { return Ok(plan) };
+        next = last.position.saturating_add(1);
+        for entry in &entries {
+            apply(&mut plan, entry, relays)?;
+        }
+    }
+}
+
+fn apply(
+    plan: &mut DelegationPlan,
+    entry: &Entry,
+    relays: &[(SourceIndex, String)],
+) -> Result<(), RecordError> {
+    let position = entry.position;
+    let malformed = |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
+    match entry.kind {
+        KIND_CLAIMS => {}
+        CLAIMED => plan.claimed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
+        SIGNED => plan.signed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
+        RECEIVED => {
+            let received: Received = serde_json::from_slice(&entry.body).map_err(malformed)?;
+            let place = (received.receipt.message.slot, received.proposer);
+            for (index, _) in relays.iter().filter(|(_, name)| *name == received.relay) {
+                plan.delivered(place, *index);
+            }
+        }
+        kind => return Err(RecordError::UnknownKind { position, kind }),
+    }
+    Ok(())
+}
+
+/// A digest of the record for the log: two hosts that print the same share it.
+#[must_use]
+pub fn digest(plan: &DelegationPlan) -> B256 {
+    let mut bytes = Vec::new();
+    for ((slot, key), hash) in plan.record() {
+        bytes.extend_from_slice(&slot.0.to_be_bytes());
+        bytes.extend_from_slice(key.as_slice());
+        bytes.extend_from_slice(hash.unwrap_or_default().as_slice());
+    }
+    keccak256(bytes)
+}

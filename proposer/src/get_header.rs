@@ -1,0 +1,165 @@
+//! `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`: the rules are those of [`crate::slot_state`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use earnest_builder_types::{BlsPublicKey, ForkCodec, Versioned};
+use earnest_client::HeaderRequest;
+use earnest_client::transport::{CONSENSUS_VERSION, TIMEOUT_MS};
+use earnest_http::{ApiError, Media};
+use earnest_protocol::Slot;
+use earnest_protocol::objects::Delegation;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::{Instant, sleep_until};
+
+use crate::header_deadline::Allowance;
+use crate::held_constraints;
+use crate::sidecar::{Sidecar, now_ms};
+use crate::slot_state::{Decision, Event, HeaderRound, NoHeader};
+use crate::sources::{Passable, Wanted};
+
+const OFFERED: [Media; 2] = [Media::Json, Media::Ssz];
+
+/// Answers the beacon node: 200 with a header, or 204.
+///
+/// # Errors
+/// 400 for a malformed path, 406 if neither JSON nor SSZ is acceptable.
+pub(crate) async fn get_header(
+    State(sidecar): State<Arc<Sidecar>>,
+    path: Result<Path<(u64, B256, BlsPublicKey)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((slot, parent_hash, pubkey)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let media = earnest_http::accept(&headers, &OFFERED)?;
+    let request = HeaderRequest { slot, parent_hash, pubkey };
+    let started = Instant::now();
+    let decision = Box::pin(decide(&sidecar, request, &headers)).await;
+    let took = started.elapsed();
+    metrics::histogram!("earnest_proposer_header_seconds").record(took.as_secs_f64());
+    match decision {
+        Ok((source, passable, kept)) => {
+            let name = sidecar.sources.name(source);
+            tracing::info!(slot, source = name, kept, ?took, "header served");
+            metrics::counter!("earnest_proposer_headers_total", "answer" => "served").increment(1);
+            Ok(answer(&headers, media, &passable).unwrap_or_else(|| StatusCode::NO_CONTENT.into_response()))
+        }
+        Err(cause) => {
+            tracing::warn!(slot, %cause, ?took, "no header");
+            metrics::counter!("earnest_proposer_headers_total", "answer" => "none").increment(1);
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+    }
+}
+
+async fn decide(
+    sidecar: &Arc<Sidecar>,
+    request: HeaderRequest,
+    headers: &HeaderMap,
+) -> Result<(usize, Passable, usize), NoHeader> {
+    let clock = sidecar.clock.get();
+    let caller_ms = headers.get(TIMEOUT_MS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let allowance =
+        Allowance { hard: sidecar.config.header_limit(), caller_ms, latest: sidecar.config.header_latest };
+    let time = allowance
+        .time_left(Slot(request.slot), now_ms(), clock.map(|clock| &clock.timing))
+        .ok_or(NoHeader::TooLate)?;
+    let deadline = Instant::now().checked_add(time).ok_or(NoHeader::TooLate)?;
+    let wanted =
+        Wanted { request, timestamp: clock.map(|clock| clock.slots.payload_timestamp(request.slot)) };
+    let accept = headers.get(header::ACCEPT).cloned().unwrap_or(earnest_client::transport::JSON);
+    let delegation = sidecar.plan.lock().delegation(Slot(request.slot), request.pubkey).cloned();
+
+    let (sources, earnest) = (sidecar.sources.indices(), sidecar.sources.earnest());
+    let mut round = if delegation.is_some() {
+        HeaderRound::constrained(&sources, &earnest)
+    } else {
+        HeaderRound::unconstrained(&sources)
+    };
+    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new), time);
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = asked.next(), if !asked.is_empty() => event.unwrap_or(Event::Deadline),
+            () = sleep_until(deadline) => Event::Deadline,
+        };
+        let decision = round.take(event);
+        if matches!(decision, Decision::Wait) {
+            continue;
+        }
+        for (source, fault) in round.faults() {
+            tracing::warn!(slot = request.slot, source = sidecar.sources.name(*source), %fault, "bid not taken");
+            metrics::counter!("earnest_proposer_faults_total", "source" => sidecar.sources.name(*source).to_owned())
+                .increment(1);
+        }
+        return match decision {
+            Decision::Serve { source, offer, kept } => {
+                sidecar.book.lock().offered(offer.block_hash, source);
+                Ok((source, offer.answer, kept))
+            }
+            Decision::Nothing(cause) => Err(cause),
+            Decision::Wait => Err(NoHeader::NoOffer),
+        };
+    }
+}
+
+type Questions = FuturesUnordered<BoxFuture<'static, Event<Passable>>>;
+
+/// Every question to every source, all at once.
+fn questions(
+    sidecar: &Arc<Sidecar>,
+    wanted: Wanted,
+    accept: &HeaderValue,
+    delegation: Option<Arc<Delegation>>,
+    time: Duration,
+) -> Questions {
+    let asked = Questions::new();
+    for (index, source) in sidecar.sources.iter() {
+        let (shared, one, accept) = (Arc::clone(sidecar), source.clone(), accept.clone());
+        asked.push(Box::pin(async move {
+            Event::Plain(index, shared.sources.ask_header(&one, &wanted, accept, time).await)
+        }));
+        if !source.earnest {
+            continue;
+        }
+        if let Some(delegation) = delegation.clone() {
+            let (shared, one) = (Arc::clone(sidecar), source.clone());
+            asked.push(Box::pin(async move {
+                Event::Proven(index, shared.sources.ask_proven(&one, &wanted, time).await)
+            }));
+            let (network, one) = (sidecar.config.network, source.clone());
+            asked.push(Box::pin(async move {
+                Event::Constraints(index, held_constraints::ask(&one, &delegation, network, time).await)
+            }));
+        }
+    }
+    asked
+}
+
+/// The source's own bytes where they came in a form the caller accepts, else the bid written anew in the form it prefers.
+fn answer(headers: &HeaderMap, media: Media, passable: &Passable) -> Option<Response> {
+    if let Some(answer) = &passable.answer {
+        let came_as = if answer.is_octets() { Media::Ssz } else { Media::Json };
+        if earnest_http::accept(headers, &[came_as]).is_ok() {
+            let mut response = (StatusCode::OK, answer.body.clone()).into_response();
+            for name in [header::CONTENT_TYPE, CONSENSUS_VERSION] {
+                if let Some(value) = answer.headers.get(&name) {
+                    response.headers_mut().insert(name, value.clone());
+                }
+            }
+            return Some(response);
+        }
+    }
+    let fork = passable.bid.fork();
+    let body = match media {
+        Media::Ssz => passable.bid.to_ssz(),
+        _ => Versioned::new(passable.bid.clone()).to_json().ok()?,
+    };
+    let version = (CONSENSUS_VERSION, HeaderValue::from_static(fork.as_str()));
+    Some((StatusCode::OK, [media.header(), version], body).into_response())
+}

@@ -1,0 +1,160 @@
+//! Follows the beacon node: the clock first, then who proposes what.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use earnest_chain::{BeaconClient, BeaconEvent, ChainError, EventTopic, Lookahead};
+use earnest_http::health::Part;
+use earnest_protocol::Slot;
+use earnest_protocol::window::Timing;
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::delegation_plan::{Duty, duties};
+use crate::sidecar::{NetworkClock, Sidecar, now_ms};
+use crate::validator_keys::OwnKeys;
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the lookahead and publishes our duties whenever they change.
+#[derive(Debug)]
+pub struct LookaheadTask {
+    /// What it shares with the endpoints.
+    pub sidecar: Arc<Sidecar>,
+    /// The beacon nodes.
+    pub beacon: BeaconClient,
+    /// Keys that count.
+    pub keys: OwnKeys,
+    /// Where duties are published.
+    pub duties: watch::Sender<Vec<Duty>>,
+    /// What `/readyz` says of the beacon node.
+    pub health: Part,
+}
+
+impl LookaheadTask {
+    /// Runs until `shutdown`.
+    ///
+    /// # Errors
+    /// Never; faults of the beacon node are waited out.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.follow() => {}
+        }
+        Ok(())
+    }
+
+    async fn follow(&self) {
+        let clock = self.learn_clock().await;
+        let mut lookahead = Lookahead::new(clock.slots.slots_per_epoch());
+        let mut events = self.beacon.events(&[EventTopic::Head]);
+        loop {
+            let refreshed = self.refresh(&clock, &mut lookahead).await;
+            if refreshed.is_err() {
+                tokio::time::sleep(RETRY.min(clock.slots.slot_duration())).await;
+                continue;
+            }
+            // Duties are asked for again when a head says that they rest on another block, and at every turn of an epoch
+            // in case no event comes.
+            let turn = Self::until_next_epoch(&clock);
+            tokio::select! {
+                () = tokio::time::sleep(turn) => {}
+                () = Self::until_stale(&mut events, &lookahead) => {}
+            }
+        }
+    }
+
+    async fn learn_clock(&self) -> NetworkClock {
+        loop {
+            match self.ask_clock().await {
+                Ok(clock) => {
+                    return *self.sidecar.clock.get_or_init(|| clock);
+                }
+                Err(error) => {
+                    self.health.not_ready(error.to_string());
+                    tracing::warn!(%error, "no clock from the beacon node yet");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn ask_clock(&self) -> Result<NetworkClock, ChainError> {
+        let spec = self.beacon.spec().await?;
+        let genesis = self.beacon.genesis().await?;
+        let slots = spec.slot_clock(&genesis).map_err(|error| ChainError::Config(error.to_string()))?;
+        let network = self.sidecar.config.network;
+        let chain_id = spec.chain_id().unwrap_or(network.chain_id);
+        if genesis.genesis_fork_version != network.genesis_fork_version || chain_id != network.chain_id {
+            let text = format!(
+                "the beacon node is on another network: genesis fork version {}, chain id {chain_id}",
+                genesis.genesis_fork_version
+            );
+            return Err(ChainError::Config(text));
+        }
+        let timing = Timing::new(slots.genesis_time_ms(), slots.slot_ms(), slots.slots_per_epoch());
+        Ok(NetworkClock { slots, timing })
+    }
+
+    async fn refresh(&self, clock: &NetworkClock, lookahead: &mut Lookahead) -> Result<(), ChainError> {
+        let epoch = clock.slots.epoch_of(clock.slots.slot_at(now_ms()).unwrap_or(0));
+        let answer = self.beacon.proposer_lookahead(epoch, clock.slots.slots_per_epoch()).await;
+        let all = match answer {
+            Ok(all) => all,
+            Err(error) => {
+                if error.is_of_the_node() {
+                    self.health.not_ready(error.to_string());
+                }
+                tracing::debug!(epoch, %error, "no lookahead from the beacon node");
+                return Err(error);
+            }
+        };
+        for one in all {
+            match lookahead.apply(one) {
+                Ok(Some(change)) if change.takes_back() => {
+                    for lost in &change.dropped {
+                        tracing::warn!(
+                            slot = lost.slot,
+                            validator = lost.validator_index,
+                            "lookahead changed: proposer dropped"
+                        );
+                    }
+                    metrics::counter!("earnest_proposer_lookahead_changes_total").increment(1);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "lookahead not taken"),
+            }
+        }
+        let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
+        let ours = duties(&clock.timing, proposers, &self.keys.opted_in, &self.keys.own);
+        self.health.ready();
+        self.duties.send_if_modified(|known| {
+            let changed = *known != ours;
+            *known = ours;
+            changed
+        });
+        Ok(())
+    }
+
+    fn until_next_epoch(clock: &NetworkClock) -> Duration {
+        let now = now_ms();
+        let next = clock.slots.slot_at(now).map_or(0, |slot| clock.slots.epoch_of(slot).saturating_add(1));
+        Duration::from_millis(clock.slots.start_of(clock.slots.first_slot(next)).saturating_sub(now).max(1))
+    }
+
+    async fn until_stale(
+        events: &mut (impl futures::Stream<Item = BeaconEvent> + Unpin),
+        lookahead: &Lookahead,
+    ) {
+        while let Some(event) = events.next().await {
+            match event {
+                BeaconEvent::Head(head) if !lookahead.stale_epochs(&head).is_empty() => return,
+                BeaconEvent::Connected { .. } => return,
+                _ => {}
+            }
+        }
+        std::future::pending().await
+    }
+}

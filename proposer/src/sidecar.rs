@@ -1,0 +1,58 @@
+//! What the endpoints and tasks of one sidecar share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use earnest_chain::SlotClock;
+use earnest_protocol::window::Timing;
+use parking_lot::Mutex;
+
+use crate::bid_book::BidBook;
+use crate::config::Config;
+use crate::delegation_plan::DelegationPlan;
+use crate::sources::Sources;
+
+/// The network's clock, as the beacon node told it.
+#[derive(Debug, Clone, Copy)]
+pub struct NetworkClock {
+    /// Slots in time.
+    pub slots: SlotClock,
+    /// Windows and cut-offs.
+    pub timing: Timing,
+}
+
+/// Shared by all endpoints and tasks.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// The configuration.
+    pub config: Config,
+    /// Where headers come from.
+    pub sources: Sources,
+    /// Who offered which block.
+    pub book: Mutex<BidBook>,
+    /// Our delegations.
+    pub plan: Mutex<DelegationPlan>,
+    /// Set once a beacon node answered.
+    pub clock: OnceLock<NetworkClock>,
+}
+
+impl Sidecar {
+    /// A sidecar that has asked nobody yet, with the delegations of its record.
+    #[must_use]
+    pub fn new(config: Config, sources: Sources, plan: DelegationPlan) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            sources,
+            book: Mutex::new(BidBook::default()),
+            plan: Mutex::new(plan),
+            clock: OnceLock::new(),
+        })
+    }
+}
+
+/// Unix time in milliseconds.
+#[must_use]
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,200 @@
+//! The sources of headers, and how one bid of theirs is judged.
+
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use earnest_builder_types::{BlsPublicKey, SignedBuilderBid};
+use earnest_client::header_with_proofs::transaction_proof;
+use earnest_client::{Answer, ClientError, HeaderRequest, Limits, RelayClient, read_header};
+use http::HeaderValue;
+
+use crate::config::{Config, SourceConfig};
+use crate::proof_check::ProvenTransaction;
+use crate::slot_state::{Fault, Offer, ProvenOffer, Reply, SourceIndex};
+
+/// Time to connect to a source; it is on the same host or a relay that is spoken to all the time.
+const CONNECT_TIME: Duration = Duration::from_millis(500);
+
+/// What is passed on to the beacon node: the bid, and the very bytes it came in, if they can be passed on.
+#[derive(Debug, Clone)]
+pub struct Passable {
+    /// The bid.
+    pub bid: SignedBuilderBid,
+    /// The source's answer, for passing on byte for byte. None where the bid came with proofs.
+    pub answer: Option<Answer>,
+}
+
+/// One source.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Host and port, for logs.
+    pub name: String,
+    /// Its client.
+    pub client: RelayClient,
+    /// The key that must have signed its bids, if it is known.
+    pub pubkey: Option<BlsPublicKey>,
+    /// Whether it is an Earnest relay.
+    pub earnest: bool,
+}
+
+/// All sources, in the order of the configuration.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    all: Vec<Source>,
+    domain: B256,
+}
+
+/// What a bid must fit.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// What was asked for.
+    pub request: HeaderRequest,
+    /// The payload's timestamp, Unix seconds, if the clock is known.
+    pub timestamp: Option<u64>,
+}
+
+impl Sources {
+    /// Clients of every configured source.
+    ///
+    /// # Errors
+    /// [`ClientError`] if a URL cannot be used.
+    pub fn new(config: &Config) -> Result<Self, ClientError> {
+        let limits = Limits {
+            max_body: config.max_body,
+            timeout: config.payload_limit(),
+            connect_timeout: CONNECT_TIME,
+        };
+        let source = |source: &SourceConfig| {
+            let client = RelayClient::new(&source.url, limits)?;
+            Ok(Source {
+                name: client.transport().host(),
+                client,
+                pubkey: source.pubkey,
+                earnest: source.earnest,
+            })
+        };
+        let all = config.sources.iter().map(source).collect::<Result<Vec<_>, ClientError>>()?;
+        Ok(Self {
+            all,
+            domain: earnest_builder_types::domain::builder_domain(config.network.genesis_fork_version),
+        })
+    }
+
+    /// A source by its index.
+    #[must_use]
+    pub fn get(&self, index: SourceIndex) -> Option<&Source> {
+        self.all.get(index)
+    }
+
+    /// Every source with its index.
+    pub fn iter(&self) -> impl Iterator<Item = (SourceIndex, &Source)> {
+        self.all.iter().enumerate()
+    }
+
+    /// Indices of all sources.
+    #[must_use]
+    pub fn indices(&self) -> Vec<SourceIndex> {
+        (0..self.all.len()).collect()
+    }
+
+    /// Indices of the Earnest relays.
+    #[must_use]
+    pub fn earnest(&self) -> Vec<SourceIndex> {
+        self.iter().filter(|(_, source)| source.earnest).map(|(index, _)| index).collect()
+    }
+
+    /// The name of a source, for logs.
+    #[must_use]
+    pub fn name(&self, index: SourceIndex) -> &str {
+        self.get(index).map_or("unknown", |source| &source.name)
+    }
+
+    /// Asks a source for a plain header and judges it.
+    pub async fn ask_header(
+        &self,
+        source: &Source,
+        wanted: &Wanted,
+        accept: HeaderValue,
+        time: Duration,
+    ) -> Reply<Offer<Passable>> {
+        let answer = match source.client.header_answer(&wanted.request, accept, time).await {
+            Ok(answer) => answer,
+            Err(error) => return failed(&error),
+        };
+        match read_header(&answer) {
+            Ok(None) => Reply::Nothing,
+            Ok(Some(bid)) => match self.judge(&bid, source, wanted) {
+                Ok(()) => Reply::Offer(offer(bid, Some(answer))),
+                Err(fault) => Reply::Fault(fault),
+            },
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Asks an Earnest relay for a header with proofs and judges the bid. The proofs are judged by the round, which knows what
+    /// is held.
+    pub async fn ask_proven(
+        &self,
+        source: &Source,
+        wanted: &Wanted,
+        time: Duration,
+    ) -> Reply<ProvenOffer<Passable>> {
+        match source.client.header_with_proofs(&wanted.request, time).await {
+            Ok(None) => Reply::Nothing,
+            Ok(Some(with_proofs)) => {
+                let inclusions = match with_proofs.inclusions() {
+                    Ok(inclusions) => inclusions,
+                    Err(error) => return Reply::Fault(Fault::Garbage(error.to_string())),
+                };
+                let bid = with_proofs.bid;
+                if let Err(fault) = self.judge(&bid, source, wanted) {
+                    return Reply::Fault(fault);
+                }
+                let transactions_root = bid.header().transactions_root();
+                let proven = inclusions
+                    .into_iter()
+                    .map(|one| ProvenTransaction {
+                        proof: transaction_proof(&one),
+                        transaction: one.signed_tx,
+                    })
+                    .collect();
+                Reply::Offer(ProvenOffer { offer: offer(bid, None), transactions_root, proven })
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    fn judge(&self, bid: &SignedBuilderBid, source: &Source, wanted: &Wanted) -> Result<(), Fault> {
+        let header = bid.header();
+        if header.parent_hash() != wanted.request.parent_hash {
+            return Err(Fault::WrongParent);
+        }
+        if wanted.timestamp.is_some_and(|timestamp| timestamp != header.timestamp()) {
+            return Err(Fault::WrongSlot);
+        }
+        let Some(pubkey) = source.pubkey else { return Ok(()) };
+        if bid.pubkey() != pubkey {
+            return Err(Fault::WrongRelay);
+        }
+        bid.verify(self.domain).map_err(|_| Fault::BadSignature)
+    }
+}
+
+fn offer(bid: SignedBuilderBid, answer: Option<Answer>) -> Offer<Passable> {
+    Offer { value: bid.value(), block_hash: bid.header().block_hash(), answer: Passable { bid, answer } }
+}
+
+fn failed<T>(error: &ClientError) -> Reply<T> {
+    Reply::Fault(fault(error))
+}
+
+/// What a client's error is in the eyes of a round.
+#[must_use]
+pub fn fault(error: &ClientError) -> Fault {
+    match error {
+        ClientError::TimedOut { .. } => Fault::Late,
+        ClientError::Refused(refusal) => Fault::Refused(refusal.status),
+        ClientError::Unreachable { .. } => Fault::Unreachable(error.to_string()),
+        _ => Fault::Garbage(error.to_string()),
+    }
+}

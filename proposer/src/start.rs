@@ -1,0 +1,188 @@
+//! Starting and stopping the sidecar.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use earnest_chain::{BeaconClient, ChainError};
+use earnest_client::ClientError;
+use earnest_http::telemetry::{TelemetryError, metrics_handle};
+use earnest_http::{Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve};
+use earnest_journal::{Journal, Log, OpenError, Options};
+use earnest_signer::{BlsSigner, KeystoreError, LocalBls};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::config::{Config, ConfigError};
+use crate::delegation_record::{self, RecordError};
+use crate::delegation_task::DelegationTask;
+use crate::lookahead_task::LookaheadTask;
+use crate::router::router;
+use crate::sidecar::Sidecar;
+use crate::sources::Sources;
+use crate::validator_keys::{self, OwnKeys};
+
+/// Memory for the record's database; it is small.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Why the sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A source's URL cannot be used.
+    #[error("relays: {0}")]
+    Source(ClientError),
+    /// The beacon nodes' URLs cannot be used.
+    #[error("beacon: {0}")]
+    Beacon(ChainError),
+    /// The protection record does not open.
+    #[error("protection record: {0}")]
+    Open(#[from] OpenError),
+    /// The protection record cannot be read.
+    #[error("protection record: {0}")]
+    Record(#[from] RecordError),
+    /// The validator keys cannot be read.
+    #[error("keys: {0}")]
+    Keys(#[from] KeystoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        cause: io::Error,
+    },
+    /// Metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The runtime is shutting down.
+    #[error("stopped while starting")]
+    Stopped,
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    health: Health,
+    supervisor: Supervisor,
+    journal: Journal,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Base URL of its Builder API.
+    #[must_use]
+    pub fn url(&self) -> Option<Url> {
+        Url::parse(&format!("http://{}/", self.address)).ok()
+    }
+
+    /// Whether it can do its work, as `/readyz` says it.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits until it was told to stop and every task has ended; then the record is free for another process.
+    ///
+    /// # Errors
+    /// The first task that ended on its own.
+    pub async fn join(self) -> Result<(), TaskEnded> {
+        let ended = self.supervisor.join().await;
+        self.journal.close();
+        ended
+    }
+}
+
+/// Starts the sidecar with the keys of its configuration. Returns once it listens; the beacon node need not be up yet.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    config.check()?;
+    let keys = config.keys.clone();
+    let signer = tokio::task::spawn_blocking(move || match keys {
+        Some(keys) => validator_keys::load(&keys),
+        None => Ok(LocalBls::default()),
+    })
+    .await
+    .map_err(|_| StartError::Stopped)??;
+    start_with_signer(config, Arc::new(signer), shutdown).await
+}
+
+/// Starts the sidecar with a signer of the caller's; `keys` of the configuration is not read.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_with_signer(
+    config: Config,
+    signer: Arc<dyn BlsSigner>,
+    shutdown: CancellationToken,
+) -> Result<Running, StartError> {
+    config.check()?;
+    let sources = Sources::new(&config).map_err(StartError::Source)?;
+    let beacon = BeaconClient::new(config.beacon.clone()).map_err(StartError::Beacon)?;
+    let metrics = metrics_handle()?;
+
+    let relays: Vec<_> =
+        sources.earnest().into_iter().map(|index| (index, sources.name(index).to_owned())).collect();
+    let options =
+        Options { free_space_floor: config.free_space_floor, cache_bytes: CACHE_BYTES, ..Options::default() };
+    let directory = config.data_dir.clone();
+    let (journal, plan) = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
+        let journal = Journal::open(&directory, options)?;
+        let plan = delegation_record::restore(&journal, &relays)?;
+        Ok((journal, plan))
+    })
+    .await
+    .map_err(|_| StartError::Stopped)??;
+    tracing::info!(records = journal.head(), digest = %delegation_record::digest(&plan), "protection record read");
+
+    let address = config.listen;
+    let listen_error = |cause| StartError::Listen { address, cause };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+
+    let keys = OwnKeys::new(signer, Arc::new(journal.clone()), &config.opted_in);
+    let gateway = config.gateway.clone();
+    let sidecar = Sidecar::new(config, sources, plan);
+    let health = Health::new();
+    let supervisor = Supervisor::new(&shutdown);
+    let (to_delegate, duties) = watch::channel(Vec::new());
+
+    let lookahead = LookaheadTask {
+        sidecar: Arc::clone(&sidecar),
+        beacon,
+        keys: keys.clone(),
+        duties: to_delegate,
+        health: health.part("beacon"),
+    };
+    supervisor.spawn("lookahead", lookahead.run(supervisor.token()));
+    match gateway {
+        Some(gateway) if !keys.own.is_empty() => {
+            let task = DelegationTask {
+                sidecar: Arc::clone(&sidecar),
+                gateway,
+                journal: journal.clone(),
+                keys,
+                duties,
+                health: health.part("protection record"),
+            };
+            supervisor.spawn("delegation", task.run(supervisor.token()));
+        }
+        _ => tracing::info!("no gateway or no keys: nothing is delegated, headers are passed through"),
+    }
+    let routes = router(sidecar).merge(operation_router(health.clone(), metrics));
+    supervisor.spawn("server", serve(listener, routes, ServerLimits::default(), supervisor.token()));
+    tracing::info!(%address, "proposer sidecar listens");
+    Ok(Running { address, health, supervisor, journal })
+}
