@@ -24,6 +24,9 @@ mod rollup_state;
 mod sequencer;
 mod stream;
 
+#[cfg(test)]
+mod sequencer_tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io,
