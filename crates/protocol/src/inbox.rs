@@ -137,3 +137,134 @@ pub fn check_seal(seal: &OrderingCommitment, txs: &[Bytes]) -> Result<(), BatchE
     let hashes: Vec<B256> = txs.iter().map(keccak256).collect();
     if merkle::root(0, &hashes) == seal.tx_root { Ok(()) } else { Err(BatchError::Root) }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::{
+        RollupId,
+        fixtures::{
+            NETWORK, ROLLUP, SLOT, allocation, authority, authority_of, committer, delegation, entry,
+        },
+        objects::{Commitment, CommitmentKind},
+    };
+    use proptest::prelude::*;
+
+    fn seal_of(txs: &[Bytes]) -> OrderingCommitment {
+        let hashes: Vec<B256> = txs.iter().map(keccak256).collect();
+        OrderingCommitment {
+            rollup_id: ROLLUP,
+            slot: SLOT,
+            segment: 0,
+            number: 4,
+            parent: B256::repeat_byte(3),
+            first_index: u32::try_from(txs.len()).unwrap(),
+            tx_count: 0,
+            tx_root: merkle::root(0, &hashes),
+            timestamp_ms: 12,
+            forced_inclusion_head: 0,
+            kind: CommitmentKind::WindowSeal,
+        }
+    }
+
+    fn sign(ordering: &OrderingCommitment) -> SignedCommitment {
+        let commitment = Commitment::of_ordering(ordering, Address::repeat_byte(0x51));
+        SignedCommitment::sign(commitment, &committer(), &NETWORK).unwrap()
+    }
+
+    fn txs(lens: &[usize]) -> Vec<Bytes> {
+        lens.iter().enumerate().map(|(i, len)| vec![u8::try_from(i).unwrap(); *len].into()).collect()
+    }
+
+    #[test]
+    fn a_batch_is_derived_as_it_was_sent() {
+        let (txs, authority) = (txs(&[1, 32, 33, 500]), authority());
+        let signed = sign(&seal_of(&txs));
+        let calldata = encode_submit(&txs, &signed, Some(&authority)).unwrap();
+        let batch = decode_submit(&calldata, &NETWORK).unwrap();
+        assert_eq!(batch.committer, committer().address());
+        assert_eq!((batch.txs, batch.seal), (txs.clone(), seal_of(&txs)));
+        assert_eq!((batch.signed, batch.authority), (signed.clone(), Some(authority)));
+        let bare = decode_submit(&encode_submit(&txs, &signed, None).unwrap(), &NETWORK).unwrap();
+        assert_eq!(bare.authority, None);
+    }
+
+    #[test]
+    fn an_empty_window_has_a_batch_too() {
+        let calldata = encode_submit(&[], &sign(&seal_of(&[])), None).unwrap();
+        assert_eq!(decode_submit(&calldata, &NETWORK).unwrap().txs, Vec::<Bytes>::new());
+        assert_eq!(u64::try_from(calldata.len()).unwrap(), FIXED_BYTES);
+    }
+
+    #[test]
+    fn what_the_seal_does_not_say_is_refused() {
+        let txs = txs(&[5, 6]);
+        let refused = |ordering: OrderingCommitment, txs: &[Bytes]| {
+            let calldata = encode_submit(txs, &sign(&ordering), None).unwrap();
+            decode_submit(&calldata, &NETWORK).unwrap_err()
+        };
+        let seal = seal_of(&txs);
+        let microblock = OrderingCommitment { kind: CommitmentKind::Microblock, ..seal_of(&txs) };
+        assert_eq!(refused(microblock, &txs), BatchError::NotASeal);
+        assert_eq!(refused(OrderingCommitment { tx_count: 2, ..seal_of(&txs) }, &txs), BatchError::NotASeal);
+        assert_eq!(refused(seal.clone(), &txs[..1]), BatchError::Count { sealed: 2, found: 1 });
+        assert_eq!(refused(seal.clone(), &[txs[1].clone(), txs[0].clone()]), BatchError::Root);
+
+        let mut signed = sign(&seal);
+        signed.signature[64] = 0;
+        let calldata = encode_submit(&txs, &signed, None).unwrap();
+        assert_eq!(decode_submit(&calldata, &NETWORK), Err(SigningError::BadV(0).into()));
+        signed.commitment.commitment_type = 1;
+        let calldata = encode_submit(&txs, &signed, None).unwrap();
+        assert_eq!(decode_submit(&calldata, &NETWORK), Err(ObjectError::Field("commitmentType").into()));
+    }
+
+    #[test]
+    fn only_the_canonical_encoding_is_a_batch() {
+        let txs = txs(&[5, 6]);
+        let calldata = encode_submit(&txs, &sign(&seal_of(&txs)), None).unwrap();
+        let mut trailing = calldata.to_vec();
+        trailing.extend_from_slice(&[0; 32]);
+        assert!(decode_submit(&trailing, &NETWORK).is_err());
+        let mut dirty = calldata.to_vec();
+        // The last byte of the last transaction's padding.
+        let end = dirty.len() - usize::try_from(FIXED_BYTES).unwrap() + 4 + 32 * 4 - 1;
+        assert_eq!(dirty[end], 0);
+        dirty[end] = 1;
+        assert!(decode_submit(&dirty, &NETWORK).is_err());
+        assert!(decode_submit(&calldata[..calldata.len() - 1], &NETWORK).is_err());
+        assert!(decode_submit(&[], &NETWORK).is_err());
+    }
+
+    #[test]
+    fn the_largest_authority_fits_its_allowance() {
+        let mut full = allocation();
+        full.entries = (0..16).map(|id| entry(RollupId(id))).collect();
+        for entry in &mut full.entries {
+            entry.url = "u".repeat(256);
+        }
+        let authority = authority_of(delegation(&full), 1);
+        let encoded = authority.abi_encode().unwrap();
+        assert!(u64::try_from(encoded.len()).unwrap() <= AUTHORITY_BYTES, "{}", encoded.len());
+        assert_eq!(Authority::abi_decode(&encoded), Ok(authority));
+    }
+
+    #[test]
+    fn the_largest_transaction_fits_any_segment() {
+        let max = max_tx_bytes(122_880);
+        assert_eq!(max, 104 * 1024);
+        assert!(overhead_bytes(0) + tx_bytes(max) <= 122_880);
+        assert_eq!(max_tx_bytes(0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_exact(lens in proptest::collection::vec(0usize..200, 0..20), carries: bool) {
+            let (txs, authority) = (txs(&lens), carries.then(authority));
+            let calldata = encode_submit(&txs, &sign(&seal_of(&txs)), authority.as_ref()).unwrap();
+            let authority_len = authority.map_or(0, |authority| authority.abi_encode().unwrap().len());
+            prop_assert_eq!(calldata_bytes(lens, authority_len), u64::try_from(calldata.len()).unwrap());
+        }
+    }
+}

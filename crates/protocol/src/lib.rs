@@ -3,6 +3,9 @@
 //! Pure: no I/O, no clock, no async. Shells feed it bytes and times and act on what it answers.
 
 pub mod delegation;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
+mod fixtures;
 mod ids;
 pub mod inbox;
 pub mod integer;

@@ -96,3 +96,72 @@ pub fn verify(leaf: &B256, position: u32, count: u32, path: &[B256], root: &B256
     });
     climbed == *root
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use alloy_primitives::keccak256;
+    use proptest::prelude::*;
+
+    #[test]
+    fn leaf_and_node_are_as_the_design_has_them() {
+        let hash = B256::repeat_byte(7);
+        let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 1, 2];
+        bytes.extend_from_slice(hash.as_slice());
+        assert_eq!(leaf(0x0102, &hash), keccak256(&bytes));
+        let mut bytes = vec![1];
+        bytes.extend_from_slice(hash.as_slice());
+        bytes.extend_from_slice(B256::ZERO.as_slice());
+        assert_eq!(node(&hash, &B256::ZERO), keccak256(&bytes));
+    }
+
+    #[test]
+    fn small_trees() {
+        let hash = |byte| B256::repeat_byte(byte);
+        assert_eq!(root(0, &[]), B256::ZERO);
+        assert_eq!(root(5, &[hash(1)]), leaf(5, &hash(1)));
+        let three = [leaf(0, &hash(1)), leaf(1, &hash(2)), leaf(2, &hash(3))];
+        let expected = node(&node(&three[0], &three[1]), &node(&three[2], &B256::ZERO));
+        assert_eq!(root(0, &[hash(1), hash(2), hash(3)]), expected);
+        assert_eq!(MerkleTree::of_leaves(vec![]).path(0), None);
+        assert_eq!(MerkleTree::of_leaves(vec![hash(1)]).path(0), Some(vec![]));
+        assert_eq!(MerkleTree::of_leaves(vec![hash(1)]).path(1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_proves_its_place_and_no_other(first in 0u64..1_000, count in 1u32..40, at: prop::sample::Index) {
+            let hashes: Vec<B256> = (0..count).map(|i| keccak256(i.to_be_bytes())).collect();
+            let tree = MerkleTree::over(first, &hashes);
+            let position = at.index(hashes.len());
+            let path = tree.path(position).unwrap();
+            let leaf = leaf(first + position as u64, &hashes[position]);
+            let position = u32::try_from(position).unwrap();
+            prop_assert!(verify(&leaf, position, count, &path, &tree.root()));
+            for other in 0..64 {
+                if other != position {
+                    prop_assert!(!verify(&leaf, other, count, &path, &tree.root()));
+                }
+            }
+            let mut longer = path.clone();
+            longer.push(B256::ZERO);
+            prop_assert!(!verify(&leaf, position, count, &longer, &tree.root()));
+            for step in 0..path.len() {
+                let mut wrong = path.clone();
+                wrong[step].0[0] ^= 1;
+                prop_assert!(!verify(&leaf, position, count, &wrong, &tree.root()));
+            }
+        }
+
+        #[test]
+        fn padding_proves_nothing(count in 1u32..40) {
+            let hashes: Vec<B256> = (0..count).map(|i| keccak256(i.to_be_bytes())).collect();
+            let tree = MerkleTree::over(0, &hashes);
+            for pad in count..count.next_power_of_two() {
+                let path = tree.path(usize::try_from(pad).unwrap()).unwrap();
+                prop_assert!(!verify(&B256::ZERO, pad, count, &path, &tree.root()));
+            }
+        }
+    }
+}

@@ -6,7 +6,9 @@
 
 mod chain;
 mod engine;
-//mod model;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing)]
+mod model;
 mod policy;
 mod state;
 

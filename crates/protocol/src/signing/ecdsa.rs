@@ -108,3 +108,65 @@ fn address_of(key: &PublicKey) -> Address {
     let (_, point) = uncompressed.split_at(1);
     Address::from_word(keccak256(point))
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use alloy_primitives::{address, b256, hex};
+    use proptest::prelude::*;
+
+    const ORDER: U256 =
+        U256::from_be_bytes(hex!("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"));
+
+    fn secret(byte: u8) -> EcdsaSecret {
+        EcdsaSecret::from_bytes(&[byte; 32]).unwrap()
+    }
+
+    #[test]
+    fn first_account_of_the_development_mnemonic() {
+        let bytes = hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
+        let secret = EcdsaSecret::from_bytes(&bytes).unwrap();
+        assert_eq!(secret.address(), address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
+        assert_eq!(*secret.to_bytes(), bytes);
+        assert!(!format!("{secret:?}").contains("ac0974"));
+    }
+
+    #[test]
+    fn no_secret_out_of_range() {
+        assert_eq!(EcdsaSecret::from_bytes(&[0; 32]).err(), Some(SigningError::BadSecret));
+        assert_eq!(EcdsaSecret::from_bytes(&ORDER.to_be_bytes()).err(), Some(SigningError::BadSecret));
+    }
+
+    #[test]
+    fn the_other_half_and_other_vs_are_refused() {
+        let root = b256!("0202020202020202020202020202020202020202020202020202020202020202");
+        let signature = secret(1).sign(root).unwrap();
+        let s = U256::from_be_slice(&signature[32..64]);
+        let mut high = signature;
+        high[32..64].copy_from_slice(&(ORDER - s).to_be_bytes::<32>());
+        high[64] = 55 - signature[64];
+        assert_eq!(recover(root, &high), Err(SigningError::HighS));
+        for v in [0, 1, 26, 29, 35, 255] {
+            let mut other = signature;
+            other[64] = v;
+            assert_eq!(recover(root, &other), Err(SigningError::BadV(v)));
+        }
+        let mut zero = signature;
+        zero[..32].fill(0);
+        assert_eq!(recover(root, &zero), Err(SigningError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_signed_recovers_to_its_signer_alone(root: [u8; 32], key in 1u8..255, bit in 0usize..512) {
+            let (root, secret) = (B256::from(root), secret(key));
+            let signature = secret.sign(root).unwrap();
+            prop_assert_eq!(signature, secret.sign(root).unwrap());
+            prop_assert_eq!(recover(root, &signature), Ok(secret.address()));
+            let mut wrong = signature;
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_ne!(recover(root, &wrong), Ok(secret.address()));
+        }
+    }
+}
