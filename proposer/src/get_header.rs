@@ -81,7 +81,7 @@ async fn decide(
     } else {
         HeaderRound::unconstrained(&sources)
     };
-    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new), time);
+    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new).as_ref(), time);
     loop {
         let event = tokio::select! {
             biased;
@@ -115,7 +115,7 @@ fn questions(
     sidecar: &Arc<Sidecar>,
     wanted: Wanted,
     accept: &HeaderValue,
-    delegation: Option<Arc<Delegation>>,
+    delegation: Option<&Arc<Delegation>>,
     time: Duration,
 ) -> Questions {
     let asked = Questions::new();
@@ -127,7 +127,7 @@ fn questions(
         if !source.earnest {
             continue;
         }
-        if let Some(delegation) = delegation.clone() {
+        if let Some(delegation) = delegation.cloned() {
             let (shared, one) = (Arc::clone(sidecar), source.clone());
             asked.push(Box::pin(async move {
                 Event::Proven(index, shared.sources.ask_proven(&one, &wanted, time).await)

@@ -155,6 +155,6 @@ impl LookaheadTask {
                 _ => {}
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

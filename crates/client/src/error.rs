@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_the_servers_code_and_message() {
-        let cases: [(u16, &[u8], &str, &str, Option<u64>); 5] = [
+        type Case = (u16, &'static [u8], &'static str, &'static str, Option<u64>);
+        let cases: [Case; 5] = [
             (409, br#"{"code":"not_holder","message":"no","holder":"0x01"}"#, "not_holder", "no", None),
             (400, br#"{"code":400,"message":"bad"}"#, "400", "bad", None),
             (503, br#"{"code":"busy","message":"later","retry_after":2}"#, "busy", "later", Some(2)),

@@ -203,10 +203,16 @@ mod tests {
         let mut check = check();
         let (first, second) = (record(10, 1, 99), record(10, 2, 100));
         assert!(check.on_records(&[], 1, 90).is_empty());
-        assert_eq!(check.on_records(&[first.clone()], 1, 99), [InclusionFinding::Included(first.clone())]);
-        assert!(check.on_records(&[first.clone()], 2, 100).is_empty());
+        assert_eq!(
+            check.on_records(std::slice::from_ref(&first), 1, 99),
+            [InclusionFinding::Included(first.clone())]
+        );
+        assert!(check.on_records(std::slice::from_ref(&first), 2, 100).is_empty());
         assert_eq!(check.on_records(&[], 2, 100), [InclusionFinding::Lost { record: first }]);
-        assert_eq!(check.on_records(&[second.clone()], 3, 101), [InclusionFinding::Included(second)]);
+        assert_eq!(
+            check.on_records(std::slice::from_ref(&second), 3, 101),
+            [InclusionFinding::Included(second)]
+        );
         assert!(!check.is_idle());
         check.on_records(&[record(10, 2, 100)], 2 + SETTLED_BLOCKS, 1_000);
         assert!(check.is_idle());
@@ -220,7 +226,7 @@ mod tests {
         count.count = 4;
         for bad in [root, count] {
             let mut check = check();
-            let found = check.on_records(&[bad.clone()], 1, 99);
+            let found = check.on_records(std::slice::from_ref(&bad), 1, 99);
             assert!(matches!(&found[..], [one @ InclusionFinding::Differs { .. }] if one.is_violation()));
             assert!(check.on_records(&[bad], 1, 99).is_empty());
         }
@@ -242,7 +248,7 @@ mod tests {
         assert!(matches!(check.on_records(&[], 2, 101)[..], [InclusionFinding::Missed { .. }]));
         assert!(check.on_records(&[], 3, 102).is_empty());
         let late = record(10, 4, 110);
-        assert_eq!(check.on_records(&[late.clone()], 4, 110), [InclusionFinding::Included(late)]);
+        assert_eq!(check.on_records(std::slice::from_ref(&late), 4, 110), [InclusionFinding::Included(late)]);
     }
 
     #[test]

@@ -1,0 +1,230 @@
+//! `getHeader` against every way a source can behave.
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{B256, Bytes};
+use earnest_builder_types::bls::SecretKey;
+use earnest_builder_types::{ForkCodec, ForkName, SignedBuilderBid, Versioned};
+
+use crate::network::{
+    Cast, HEADER_LIMIT_MS, Sidecar, bid, block, earnest, json, mev_boost, nobody, proofs, with_proofs,
+};
+use crate::relay_stand_in::{RelayStandIn, Says};
+
+/// The value of the bid served, none for 204. Anything else is a failure.
+async fn served(sidecar: &Sidecar, cast: &Cast) -> Option<u64> {
+    let started = Instant::now();
+    let answer = sidecar.http.get(sidecar.header_url(cast)).send().await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(HEADER_LIMIT_MS * 3), "{:?}", started.elapsed());
+    match answer.status().as_u16() {
+        204 => None,
+        200 => {
+            let body = answer.bytes().await.unwrap();
+            let bid = Versioned::<SignedBuilderBid>::from_json(&body).unwrap().data;
+            Some(bid.value().try_into().unwrap())
+        }
+        other => panic!("status {other}"),
+    }
+}
+
+fn held(cast: &Cast, positions: &[usize]) -> Says {
+    let transactions: Vec<Bytes> = positions.iter().map(|position| block()[*position].clone()).collect();
+    Says::Json(200, serde_json::to_vec(&[cast.constraints(&transactions)]).unwrap())
+}
+
+#[tokio::test]
+async fn an_unconstrained_slot_gets_the_best_bid_byte_for_byte() {
+    let cast = Cast::new();
+    let (ours, boost) = (RelayStandIn::start().await, RelayStandIn::start().await);
+    ours.says("builder/header", Says::Json(200, json(&cast.bid(5, &block()))));
+    // Spaces and all: what is passed through is not written anew.
+    let stranger = SecretKey::random().unwrap();
+    let mut text = b"  ".to_vec();
+    text.extend(json(&bid(&stranger, 9, crate::network::PARENT, &block())));
+    boost.says("builder/header", Says::Json(200, text.clone()));
+    let sources = vec![earnest(&ours.url, cast.relay.public_key()), mev_boost(&boost.url)];
+    let sidecar = Sidecar::start(&cast, sources, false).await;
+
+    let answer = sidecar.http.get(sidecar.header_url(&cast)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(answer.bytes().await.unwrap(), text);
+    assert!(ours.heard("header_with_proofs").is_empty());
+    assert!(ours.heard("relay/constraints").is_empty());
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn ssz_passes_through_and_is_made_where_only_json_came() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    let bid = cast.bid(5, &block());
+    let sidecar = Sidecar::start(&cast, vec![earnest(&relay.url, cast.relay.public_key())], false).await;
+    for says in [Says::Ssz(bid.to_ssz(), "deneb"), Says::Json(200, json(&bid))] {
+        relay.says("builder/header", says);
+        let asked = sidecar.http.get(sidecar.header_url(&cast)).header("accept", "application/octet-stream");
+        let answer = asked.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/octet-stream");
+        assert_eq!(answer.headers()["eth-consensus-version"], "deneb");
+        let body = answer.bytes().await.unwrap();
+        assert_eq!(SignedBuilderBid::from_ssz(ForkName::Deneb, &body).unwrap(), bid);
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_caller_sends_wrong_is_refused() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    let sidecar = Sidecar::start(&cast, vec![mev_boost(&relay.url)], false).await;
+    let good = sidecar.header_url(&cast);
+    let accept = sidecar.http.get(good.clone()).header("accept", "text/html").send().await.unwrap();
+    assert_eq!(accept.status(), 406);
+    for bad in ["eth/v1/builder/header/x/0x00/0x00", "eth/v1/builder/header/1/0x00/0x00"] {
+        let answer = sidecar.http.get(sidecar.url(bad)).send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["code"], 400);
+    }
+    assert!(relay.heard("builder/header").is_empty());
+    sidecar.stop().await;
+}
+
+/// Whatever one source does, the other's good bid is served, and in time.
+#[tokio::test]
+async fn a_bad_source_costs_nothing_but_its_own_bid() {
+    let cast = Cast::new();
+    let (bad, good) = (RelayStandIn::start().await, RelayStandIn::start().await);
+    good.says("builder/header", Says::Json(200, json(&cast.bid(5, &block()))));
+    let mut unsigned = cast.bid(50, &block());
+    *unsigned.signature_mut() = Default::default();
+    let stranger = SecretKey::random().unwrap();
+    let table: Vec<(&str, Says)> = vec![
+        ("silent", Says::Silence),
+        ("stalls", Says::Stall),
+        ("garbage", Says::Json(200, b"<html>".to_vec())),
+        ("garbage ssz", Says::Ssz(vec![1, 2, 3], "deneb")),
+        ("ssz of no fork", Says::Ssz(cast.bid(50, &block()).to_ssz(), "nonsense")),
+        ("error", Says::Json(500, br#"{"code":500,"message":"no"}"#.to_vec())),
+        ("huge", Says::Json(200, vec![b' '; 9 << 20])),
+        ("nothing", Says::Json(204, Vec::new())),
+        ("worthless", Says::Json(200, json(&cast.bid(0, &block())))),
+        ("bad signature", Says::Json(200, json(&unsigned))),
+        ("another relay's", Says::Json(200, json(&bid(&stranger, 50, crate::network::PARENT, &block())))),
+        ("another parent", Says::Json(200, json(&bid(&cast.relay, 50, B256::ZERO, &block())))),
+    ];
+    let sources =
+        vec![earnest(&bad.url, cast.relay.public_key()), earnest(&good.url, cast.relay.public_key())];
+    let sidecar = Sidecar::start(&cast, sources, false).await;
+    for (name, says) in table {
+        bad.says("builder/header", says);
+        assert_eq!(served(&sidecar, &cast).await, Some(5), "{name}");
+    }
+    sidecar.stop().await;
+
+    let sources = vec![mev_boost(&nobody().await), earnest(&good.url, cast.relay.public_key())];
+    let sidecar = Sidecar::start(&cast, sources, false).await;
+    assert_eq!(served(&sidecar, &cast).await, Some(5), "down");
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn the_callers_time_is_kept() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    relay.says("builder/header", Says::Silence);
+    let sidecar = Sidecar::start(&cast, vec![mev_boost(&relay.url)], false).await;
+    let started = Instant::now();
+    let asked = sidecar.http.get(sidecar.header_url(&cast)).header("X-Timeout-Ms", "200");
+    assert_eq!(asked.send().await.unwrap().status(), 204);
+    assert!(started.elapsed() < Duration::from_millis(HEADER_LIMIT_MS));
+    sidecar.stop().await;
+}
+
+/// A constrained slot: the good proven header or nothing, never a header that was not shown to keep the promise.
+#[tokio::test]
+async fn a_constrained_slot_is_served_only_what_is_proven() {
+    let cast = Cast::new();
+    let (ours, boost) = (RelayStandIn::start().await, RelayStandIn::start().await);
+    boost.says("builder/header", Says::Json(200, json(&cast.bid(1_000, &[]))));
+    ours.says("builder/header", Says::Json(200, json(&cast.bid(900, &[]))));
+    let sources = vec![earnest(&ours.url, cast.relay.public_key()), mev_boost(&boost.url)];
+    let sidecar = Sidecar::start(&cast, sources, true).await;
+
+    let bid5 = cast.bid(5, &block());
+    let good = with_proofs(&bid5, &proofs(&block(), &[1, 3]));
+    let mut swapped = proofs(&block(), &[1, 3]);
+    swapped[1].branch[7] = B256::repeat_byte(7);
+    let mut moved = proofs(&block(), &[1, 3]);
+    moved[0].index = 0;
+    let mut other_tx = proofs(&block(), &[1, 3]);
+    other_tx[0].signed_tx = Bytes::from_static(&[2, 8, 8]);
+    let of_another_block = with_proofs(&cast.bid(5, &block()[..4]), &proofs(&block(), &[1, 3]));
+    let mut unsigned = bid5.clone();
+    *unsigned.signature_mut() = Default::default();
+    let refuse = |code| Says::Json(code, br#"{"code":500,"message":"no"}"#.to_vec());
+    let ok = |body: Vec<u8>| Says::Json(200, body);
+    let both = held(&cast, &[1, 3]);
+    let forged = {
+        let mut constraints = cast.constraints(&[block()[1].clone()]);
+        constraints.message.constraints.pop();
+        Says::Json(200, serde_json::to_vec(&[constraints]).unwrap())
+    };
+
+    let table: Vec<(&str, Says, Says, Option<u64>)> = vec![
+        ("all proven", both.clone(), ok(good.clone()), Some(5)),
+        ("one constraint fewer", held(&cast, &[3]), ok(good.clone()), Some(5)),
+        ("one not proven", both.clone(), ok(with_proofs(&bid5, &proofs(&block(), &[1]))), None),
+        ("nothing proven", both.clone(), ok(with_proofs(&bid5, &[])), None),
+        ("no proofs at all", both.clone(), ok(json(&bid5)), None),
+        ("swapped node", both.clone(), ok(with_proofs(&bid5, &swapped)), None),
+        ("moved", both.clone(), ok(with_proofs(&bid5, &moved)), None),
+        ("another transaction", both.clone(), ok(with_proofs(&bid5, &other_tx)), None),
+        ("another block's root", both.clone(), ok(of_another_block), None),
+        ("bad signature", both.clone(), ok(with_proofs(&unsigned, &proofs(&block(), &[1, 3]))), None),
+        ("no proven header", both.clone(), Says::Json(204, Vec::new()), None),
+        ("proven header late", both.clone(), Says::Silence, None),
+        ("proven header garbage", both.clone(), ok(b"{}".to_vec()), None),
+        ("proven header refused", both, refuse(500), None),
+        ("constraints refused", refuse(500), ok(good.clone()), None),
+        ("constraints not found", refuse(404), ok(good.clone()), None),
+        ("constraints garbage", ok(b"[{}]".to_vec()), ok(good.clone()), None),
+        ("constraints forged", forged, ok(good.clone()), None),
+        ("constraints late", Says::Silence, ok(good.clone()), None),
+        ("reachable and empty", ok(b"[]".to_vec()), ok(good), Some(1_000)),
+    ];
+    for (name, constraints, proven, expected) in table {
+        ours.says("relay/constraints", constraints).says("header_with_proofs", proven);
+        assert_eq!(served(&sidecar, &cast).await, expected, "{name}");
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_constrained_slot_with_its_relay_down_gets_nothing() {
+    let cast = Cast::new();
+    let boost = RelayStandIn::start().await;
+    boost.says("builder/header", Says::Json(200, json(&cast.bid(1_000, &[]))));
+    let sources = vec![earnest(&nobody().await, cast.relay.public_key()), mev_boost(&boost.url)];
+    let sidecar = Sidecar::start(&cast, sources, true).await;
+    assert_eq!(served(&sidecar, &cast).await, None);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_proven_header_is_served_as_a_plain_bid_in_either_form() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    let bid = cast.bid(5, &block());
+    relay
+        .says("relay/constraints", held(&cast, &[2]))
+        .says("header_with_proofs", Says::Json(200, with_proofs(&bid, &proofs(&block(), &[2]))));
+    let sidecar = Sidecar::start(&cast, vec![earnest(&relay.url, cast.relay.public_key())], true).await;
+    let answer = sidecar.http.get(sidecar.header_url(&cast)).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(answer.bytes().await.unwrap(), json(&bid));
+    let asked = sidecar.http.get(sidecar.header_url(&cast)).header("accept", "application/octet-stream");
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.headers()["eth-consensus-version"], "deneb");
+    assert_eq!(answer.bytes().await.unwrap(), bid.to_ssz());
+    sidecar.stop().await;
+}

@@ -1,0 +1,15 @@
+//! The sidecar as a beacon node sees it: real sockets on both sides, sources that misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+mod beacon_stand_in;
+mod blocks;
+mod delegations;
+mod headers;
+mod network;
+mod relay_stand_in;
