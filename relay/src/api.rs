@@ -1,0 +1,112 @@
+//! The endpoints, one file each, and the router that is their table of contents.
+
+mod blinded_blocks;
+mod builder_blocks;
+mod builder_validators;
+mod constraints;
+mod data;
+mod delegate;
+mod delegations;
+mod get_constraints;
+mod header;
+mod header_with_proofs;
+mod register;
+mod schedule;
+mod status;
+
+use crate::relay::Relay;
+use axum::{
+    Router,
+    extract::{Path, Request, rejection::PathRejection},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use earnest_builder_types::ForkName;
+use earnest_http::{ApiError, BodyLimits, read_body};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use std::{str::FromStr, sync::Arc};
+
+/// Names the fork of a body.
+pub(crate) const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-consensus-version");
+
+/// A path's parameters, or why they are none.
+pub(crate) type Params<T> = Result<Path<T>, PathRejection>;
+
+/// Every route of the relay.
+pub(crate) fn router(relay: Arc<Relay>) -> Router {
+    Router::new()
+        // Builder API, for proposers.
+        .route("/eth/v1/builder/status", get(status::get))
+        .route("/eth/v1/builder/validators", post(register::post))
+        .route("/eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}", get(header::get))
+        .route("/eth/v1/builder/blinded_blocks", post(blinded_blocks::post_v1))
+        .route("/eth/v2/builder/blinded_blocks", post(blinded_blocks::post_v2))
+        // Relay API, for builders and everyone.
+        .route("/relay/v1/builder/validators", get(builder_validators::get))
+        .route("/relay/v1/builder/blocks", post(builder_blocks::post))
+        .route("/relay/v1/data/bidtraces/proposer_payload_delivered", get(data::proposer_payload_delivered))
+        // Constraints API.
+        .route("/constraints/v0/builder/delegate", post(delegate::post))
+        .route("/constraints/v0/builder/constraints", post(constraints::post))
+        .route("/constraints/v0/builder/capabilities", get(constraints::capabilities))
+        .route(
+            "/constraints/v0/builder/header_with_proofs/{slot}/{parent_hash}/{pubkey}",
+            get(header_with_proofs::get),
+        )
+        .route("/constraints/v0/relay/delegations/{slot}", get(delegations::get))
+        .route("/constraints/v0/relay/constraints/{slot}", get(get_constraints::get))
+        // Ours.
+        .route("/ordering/v1/delegations/{slot}", get(delegations::get_with_receipts))
+        .route("/ordering/v1/schedule", get(schedule::get))
+        .with_state(relay)
+}
+
+/// Head and whole body of a request.
+pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<(Parts, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_body(&parts.headers, body, limits).await?;
+    Ok((parts, bytes))
+}
+
+/// The path's parameters.
+pub(crate) fn params<T>(params: Params<T>) -> Result<T, ApiError> {
+    params.map(|Path(params)| params).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+/// A parameter's value.
+pub(crate) fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::bad_request(format!("{what} is malformed")))
+}
+
+/// The fork that the request names.
+pub(crate) fn stated_fork(headers: &HeaderMap) -> Result<Option<ForkName>, ApiError> {
+    let Some(value) = headers.get(CONSENSUS_VERSION) else { return Ok(None) };
+    let fork = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    fork.map(Some).ok_or_else(|| ApiError::bad_request("Eth-Consensus-Version names no known fork"))
+}
+
+/// The header line that names a fork.
+pub(crate) fn fork_header(fork: ForkName) -> (HeaderName, HeaderValue) {
+    (CONSENSUS_VERSION, HeaderValue::from_static(fork.as_str()))
+}
+
+/// The slot in `message` of a JSON body, for bodies that come without their fork.
+pub(crate) fn slot_in_json(body: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Signed {
+        message: Message,
+    }
+    #[derive(serde::Deserialize)]
+    struct Message {
+        #[serde(with = "earnest_protocol::integer")]
+        slot: u64,
+    }
+    serde_json::from_slice::<Signed>(body).ok().map(|signed| signed.message.slot)
+}
+
+/// Runs what keeps a processor busy off the threads that serve.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
+}

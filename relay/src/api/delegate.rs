@@ -1,0 +1,84 @@
+//! `POST /constraints/v0/builder/delegate`
+
+use crate::{
+    api::{blocking, read},
+    events::{DelegationTaken, Event},
+    ledger::WriteError,
+    relay::Relay,
+    rules::{DelegationContext, Refusal, check_delegation},
+};
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use earnest_http::{ApiError, Media, accept, content_type};
+use earnest_journal::Claim;
+use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
+use std::sync::Arc;
+
+pub(crate) async fn post(
+    State(relay): State<Arc<Relay>>,
+    request: Request,
+) -> Result<Json<SignedDelegationReceipt>, ApiError> {
+    accept(request.headers(), &[Media::Json])?;
+    content_type(request.headers(), &[Media::Json])?;
+    let (_, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
+    let delegation: SignedDelegation = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("not a signed delegation: {error}")))?;
+    let taken = take(&relay, delegation).await?;
+    relay.delegation_receipt(&taken).map(Json)
+}
+
+async fn take(relay: &Arc<Relay>, delegation: SignedDelegation) -> Result<Arc<DelegationTaken>, ApiError> {
+    let (slot, proposer) = (delegation.message.slot, delegation.message.proposer);
+    let held = relay.ledger.views().delegation(slot.0, &proposer);
+    if let Some(held) = held {
+        return same(held, &delegation);
+    }
+    let checker = Arc::clone(relay);
+    let delegation = blocking(move || check(&checker, &delegation).map(|()| delegation)).await??;
+    let deciding = relay.ledger.deciding().await;
+    let held = relay.ledger.views().delegation(slot.0, &proposer);
+    if let Some(held) = held {
+        return same(held, &delegation);
+    }
+    let hash = delegation.message.hash().map_err(|error| Refusal::BadMetadata(error.to_string()))?;
+    let taken = DelegationTaken { received_at_ms: relay.now_ms(), delegation };
+    let claim = Claim { key: claim_key(&taken.delegation.message), value: hash };
+    let written = relay.ledger.write(Event::Delegation(taken.clone()), vec![claim]).await;
+    drop(deciding);
+    written.map_err(|error| match error {
+        WriteError::Claimed => Refusal::AlreadyDelegated(slot).into(),
+        error => ApiError::from(error),
+    })?;
+    tracing::info!(%slot, %proposer, committer = %taken.delegation.message.committer, "took a delegation");
+    metrics::counter!("earnest_relay_delegations_total").increment(1);
+    Ok(Arc::new(taken))
+}
+
+fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
+    let slot = delegation.message.slot.0;
+    let proposer = relay.duties.read().proposer(slot).map(|proposer| proposer.pubkey);
+    let context = DelegationContext {
+        network: &relay.config.network,
+        proposer,
+        opted_in: proposer.is_some_and(|key| relay.opted_in.contains(&key)),
+        slot_ms: relay.clock.start_of(slot),
+        now_ms: relay.now_ms(),
+    };
+    check_delegation(delegation, &context)
+}
+
+/// The same delegation again has the receipt it had; another one has none.
+fn same(held: Arc<DelegationTaken>, delegation: &SignedDelegation) -> Result<Arc<DelegationTaken>, ApiError> {
+    if held.delegation.message == delegation.message {
+        Ok(held)
+    } else {
+        Err(Refusal::AlreadyDelegated(delegation.message.slot).into())
+    }
+}
+
+/// One delegation for a slot and its proposer.
+fn claim_key(message: &Delegation) -> Vec<u8> {
+    [b"delegate/".as_slice(), &message.slot.0.to_be_bytes(), message.proposer.as_slice()].concat()
+}

@@ -1,0 +1,76 @@
+//! `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`
+
+use crate::{
+    api::{Params, fork_header, params, parse},
+    bids::{BidKey, Served},
+    relay::Relay,
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use earnest_http::{ApiError, Media, accept};
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+
+/// `(slot, parent_hash, pubkey)` as they stand in the path.
+pub(crate) type Wanted = (String, String, String);
+
+pub(crate) async fn get(
+    State(relay): State<Arc<Relay>>,
+    path: Params<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let media = accept(&headers, &[Media::Json, Media::Ssz])?;
+    let Some(served) = on_offer(&relay, path, &headers)? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let body = if media == Media::Ssz { served.ssz.clone() } else { served.json.clone() };
+    Ok(([media.header(), fork_header(served.fork)], body).into_response())
+}
+
+/// The bid on offer; none if there is none, or the time for one is not.
+///
+/// # Errors
+/// 400 for a path that cannot be read, a slot that is past, and a validator that does not propose it.
+pub(crate) fn on_offer(
+    relay: &Relay,
+    path: Params<Wanted>,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Served>>, ApiError> {
+    let (slot, parent_hash, pubkey) = params(path)?;
+    let key = BidKey {
+        slot: parse("slot", &slot)?,
+        parent_hash: parse("parent_hash", &parent_hash)?,
+        proposer: parse("pubkey", &pubkey)?,
+    };
+    let now_ms = relay.now_ms();
+    observe_delay(headers, now_ms);
+    if key.slot < relay.current_slot() {
+        return Err(ApiError::bad_request(format!("slot {slot} is past")));
+    }
+    if relay.duties.read().proposes(key.slot, &key.proposer) == Some(false) {
+        return Err(ApiError::bad_request(format!("{pubkey} does not propose slot {slot}")));
+    }
+    // Before the cut-off a delegated slot may still be given constraints that a header served now would miss.
+    let early = now_ms < relay.cutoff_ms(key.slot) && relay.is_delegated(key.slot);
+    if early || now_ms > relay.header_until_ms(key.slot) {
+        return Ok(None);
+    }
+    let served = relay.book.served(&key);
+    metrics::counter!("earnest_relay_headers_total", "served" => if served.is_some() { "yes" } else { "no" })
+        .increment(1);
+    Ok(served)
+}
+
+/// `Date-Milliseconds` says when the request left. Clocks differ and the field may be missing or malformed; it is
+/// measured, not judged, and so is `X-Timeout-Ms`: an answer made of ready bytes is never late by our doing.
+fn observe_delay(headers: &HeaderMap, now_ms: u64) {
+    let sent =
+        headers.get("date-milliseconds").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    if let Some(delay) =
+        sent.and_then(|sent| now_ms.checked_sub(sent)).and_then(|delay| u32::try_from(delay).ok())
+    {
+        metrics::histogram!("earnest_relay_header_delay_seconds").record(f64::from(delay) / 1000.0);
+    }
+}

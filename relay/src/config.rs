@@ -1,0 +1,169 @@
+//! What an operator sets.
+
+use alloy_primitives::Address;
+use earnest_builder_types::BlsPublicKey;
+use earnest_http::LimitConfig;
+use earnest_protocol::{signing::Network, window::Fraction};
+use serde::{Deserialize, Serialize};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+};
+use url::Url;
+
+/// The relay's configuration, one TOML file. Keys without a default must be given; unknown ones are refused.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Default `127.0.0.1:9062`; port 0 takes any free one.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Directory of the journal and of payloads on offer. One process at a time.
+    pub data_dir: PathBuf,
+    /// Beacon nodes of one network. Reads go to one that answers, blocks to all.
+    pub beacon_urls: Vec<Url>,
+    /// The network. Beacon nodes of another one are refused at the start.
+    pub network: Network,
+    /// Key that signs bids (BLS). Its public key is what validators put into the relay's URL.
+    pub bls_key: KeyFile,
+    /// Key that signs receipts (ECDSA). Its address is what rollups, bids and validators name as `relay`.
+    pub ecdsa_key: KeyFile,
+    /// The Inbox contract: the only recipient that a delegate of an allocation entry may constrain.
+    pub inbox: Address,
+    /// Validators whose delegations are taken. Default none. (The Registry will answer this.)
+    #[serde(default)]
+    pub opted_in: Vec<BlsPublicKey>,
+    /// Cut-offs, as parts of a slot.
+    #[serde(default)]
+    pub timing: TimingConfig,
+    /// Bounds of what is taken.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// Requests per client. Builders and proposers ask often; the default is 200 a second.
+    #[serde(default)]
+    pub limit: LimitConfig,
+    /// Seconds to wait for a beacon node at the start. Default 60.
+    #[serde(default = "default_beacon_wait")]
+    pub beacon_wait_secs: u64,
+    /// Bytes that must stay free on the disk of `data_dir`: below, writes answer 503. Default 256 MiB.
+    #[serde(default = "default_floor")]
+    pub free_space_floor: u64,
+}
+
+/// A secret key in a file: an ERC-2335 (BLS) or Web3 secret storage (ECDSA) keystore with its password, or 32 bytes
+/// in hexadecimal without one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The file that holds the keystore's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// Cut-offs of design §2, as parts of a slot: `[1, 3]` is a third.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimingConfig {
+    /// Windows are sealed this long before their slot. Default `[1, 2]`.
+    pub seal: Fraction,
+    /// Constraints are taken until this long before their slot. Default `[1, 3]`.
+    pub constraint_cutoff: Fraction,
+    /// Headers are served until this long after the slot's start. Default `[1, 4]`.
+    pub header: Fraction,
+    /// Payloads are unblinded until this long after the slot's start. Default `[1, 3]`.
+    pub payload: Fraction,
+}
+
+impl Default for TimingConfig {
+    fn default() -> Self {
+        Self {
+            seal: Fraction(1, 2),
+            constraint_cutoff: Fraction(1, 3),
+            header: Fraction(1, 4),
+            payload: Fraction(1, 3),
+        }
+    }
+}
+
+/// Bounds of what is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// Bytes of a builder's submission, as sent and decompressed. Default 32 MiB.
+    pub submission_bytes: usize,
+    /// Bytes of a list of registrations. Default 32 MiB.
+    pub registration_bytes: usize,
+    /// Bytes of any other body. Default 2 MiB.
+    pub body_bytes: usize,
+    /// Milliseconds for a body to arrive. Default 5,000.
+    pub body_ms: u64,
+    /// Registrations held. Default 1,500,000.
+    pub registrations: usize,
+    /// Bids held for one slot: one for each builder, parent and proposer. Default 256.
+    pub bids_per_slot: usize,
+    /// Constraints held for one slot. Default 64.
+    pub constraints_per_slot: usize,
+    /// Connections at once. Default 4,096.
+    pub connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            submission_bytes: 32 << 20,
+            registration_bytes: 32 << 20,
+            body_bytes: 2 << 20,
+            body_ms: 5_000,
+            registrations: 1_500_000,
+            bids_per_slot: 256,
+            constraints_per_slot: 64,
+            connections: 4096,
+        }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9062).into()
+}
+
+const fn default_beacon_wait() -> u64 {
+    60
+}
+
+const fn default_floor() -> u64 {
+    256 << 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = r#"
+        data_dir = "relay-data"
+        beacon_urls = ["http://127.0.0.1:5052"]
+        network = { genesis_fork_version = "0x10000910", chain_id = 560048 }
+        bls_key = { file = "bls.json", password_file = "bls.txt" }
+        ecdsa_key = { file = "ecdsa.hex" }
+        inbox = "0x00000000000000000000000000000000000000aa"
+    "#;
+
+    #[test]
+    fn the_rest_has_defaults() {
+        let config: Config = toml::from_str(LEAST).unwrap();
+        assert_eq!(config.listen.port(), 9062);
+        assert_eq!(config.timing.constraint_cutoff, Fraction(1, 3));
+        assert_eq!(config.network.chain_id, 560_048);
+        assert_eq!(config.ecdsa_key.password_file, None);
+        let with = format!("{LEAST}\n[timing]\nheader = [1, 8]\n");
+        assert_eq!(toml::from_str::<Config>(&with).unwrap().timing.header, Fraction(1, 8));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        for extra in ["lisen = \"x\"", "[timing]\nhedder = [1, 4]", "[bounds]\nbody = 1"] {
+            assert!(toml::from_str::<Config>(&format!("{LEAST}\n{extra}\n")).is_err(), "{extra}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What the beacon chain says of the slots ahead: who proposes, and what payloads must be built with. Pure.
+
+use alloy_primitives::B256;
+use earnest_builder_types::{BlsPublicKey, engine::PayloadAttributes};
+use earnest_chain::{Lookahead, Proposer, beacon::PayloadAttributesEvent};
+use std::collections::{BTreeMap, HashMap};
+
+/// Parents held for one slot.
+const MAX_PARENTS: usize = 16;
+
+/// Proposers and payload attributes, as beacon nodes told them.
+#[derive(Debug)]
+pub(crate) struct Duties {
+    /// Proposers by slot.
+    pub(crate) lookahead: Lookahead,
+    attributes: BTreeMap<u64, HashMap<B256, PayloadAttributes>>,
+}
+
+impl Duties {
+    /// Nothing known yet.
+    pub(crate) fn new(slots_per_epoch: u64) -> Self {
+        Self { lookahead: Lookahead::new(slots_per_epoch), attributes: BTreeMap::new() }
+    }
+
+    /// The proposer of a slot.
+    pub(crate) fn proposer(&self, slot: u64) -> Option<Proposer> {
+        self.lookahead.proposer(slot).copied()
+    }
+
+    /// Whether `key` proposes `slot`; none if that is not known.
+    pub(crate) fn proposes(&self, slot: u64, key: &BlsPublicKey) -> Option<bool> {
+        self.proposer(slot).map(|proposer| proposer.pubkey == *key)
+    }
+
+    /// What a payload of `slot` on `parent` must be built with.
+    pub(crate) fn attributes(&self, slot: u64, parent: &B256) -> Option<&PayloadAttributes> {
+        self.attributes.get(&slot)?.get(parent)
+    }
+
+    /// Takes what a node told.
+    pub(crate) fn learn(&mut self, event: PayloadAttributesEvent) {
+        let data = event.data;
+        let parents = self.attributes.entry(data.proposal_slot).or_default();
+        if parents.len() < MAX_PARENTS || parents.contains_key(&data.parent_block_hash) {
+            parents.insert(data.parent_block_hash, data.payload_attributes);
+        }
+    }
+
+    /// Forgets what lies before `slot`.
+    pub(crate) fn prune(&mut self, slot: u64) {
+        self.attributes = self.attributes.split_off(&slot);
+    }
+}

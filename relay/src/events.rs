@@ -1,0 +1,141 @@
+//! What the relay's journal holds. Views are folds over these (design §10).
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use earnest_builder_types::{
+    BidTrace, CodecError, SignedValidatorRegistration, registrations_from_ssz, registrations_to_ssz,
+};
+use earnest_journal::Record;
+use earnest_protocol::objects::{SignedConstraints, SignedDelegation};
+use serde::{Deserialize, Serialize};
+
+const REGISTRATIONS: u16 = 1;
+const DELEGATION: u16 = 2;
+const CONSTRAINTS: u16 = 3;
+const UNBLINDED: u16 = 4;
+const PUBLISHED: u16 = 5;
+
+/// One event of a relay's life.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    /// Validators registered.
+    Registrations(Vec<SignedValidatorRegistration>),
+    /// A delegation was taken; its receipt may be signed.
+    Delegation(DelegationTaken),
+    /// Constraints are held; their receipt may be signed.
+    Constraints(ConstraintsTaken),
+    /// The slot's one block is fixed; its payload may be given out.
+    Unblinded(Unblinded),
+    /// At least one beacon node spread the block.
+    Published(Published),
+}
+
+/// A delegation, and when it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DelegationTaken {
+    /// Unix milliseconds, as the receipt says.
+    pub(crate) received_at_ms: u64,
+    /// The delegation.
+    pub(crate) delegation: SignedDelegation,
+}
+
+/// Constraints, and when they came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConstraintsTaken {
+    /// Unix milliseconds, as the receipt says.
+    pub(crate) received_at_ms: u64,
+    /// The constraints.
+    pub(crate) constraints: SignedConstraints,
+}
+
+/// The block that a proposer signed over our payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unblinded {
+    /// The builder's bid.
+    pub(crate) trace: BidTrace,
+    /// Root of the blinded block, which is the full block's.
+    pub(crate) block_root: B256,
+    /// Number of the execution block.
+    pub(crate) block_number: u64,
+    /// Transactions in it.
+    pub(crate) transactions: u64,
+}
+
+/// A block that a beacon node took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    /// The slot.
+    pub(crate) slot: u64,
+    /// Root of the block.
+    pub(crate) block_root: B256,
+    /// Whether a node imported it, too; else it was only spread.
+    pub(crate) imported: bool,
+}
+
+/// A record that is not the event its kind says.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Not its JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Not its SSZ.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+impl Event {
+    /// The event as the journal takes it.
+    pub(crate) fn record(&self) -> Result<Record, EventError> {
+        let (kind, body) = match self {
+            Self::Registrations(registrations) => (REGISTRATIONS, registrations_to_ssz(registrations)),
+            Self::Delegation(taken) => (DELEGATION, serde_json::to_vec(taken)?),
+            Self::Constraints(taken) => (CONSTRAINTS, serde_json::to_vec(taken)?),
+            Self::Unblinded(unblinded) => (UNBLINDED, serde_json::to_vec(unblinded)?),
+            Self::Published(published) => (PUBLISHED, serde_json::to_vec(published)?),
+        };
+        Ok(Record { kind, body: Bytes::from(body) })
+    }
+
+    /// Reads a record back; none if its kind is unknown.
+    pub(crate) fn read(kind: u16, body: &[u8]) -> Result<Option<Self>, EventError> {
+        Ok(Some(match kind {
+            REGISTRATIONS => Self::Registrations(registrations_from_ssz(body)?),
+            DELEGATION => Self::Delegation(serde_json::from_slice(body)?),
+            CONSTRAINTS => Self::Constraints(serde_json::from_slice(body)?),
+            UNBLINDED => Self::Unblinded(serde_json::from_slice(body)?),
+            PUBLISHED => Self::Published(serde_json::from_slice(body)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_read_back() {
+        let events = [
+            Event::Registrations(vec![]),
+            Event::Unblinded(Unblinded {
+                trace: BidTrace { slot: 7, value: "1".parse().unwrap(), ..BidTrace::default() },
+                block_root: B256::repeat_byte(1),
+                block_number: 9,
+                transactions: 3,
+            }),
+            Event::Published(Published { slot: 7, block_root: B256::repeat_byte(1), imported: true }),
+        ];
+        for event in events {
+            let record = event.record().unwrap();
+            assert_eq!(Event::read(record.kind, &record.body).unwrap(), Some(event));
+        }
+        assert_eq!(Event::read(999, b"later").unwrap(), None);
+    }
+
+    #[test]
+    fn any_bytes_are_an_event_or_an_error() {
+        bolero::check!().with_iterations(1000).with_type::<(u8, Vec<u8>)>().for_each(|(kind, body)| {
+            let _ = Event::read(u16::from(*kind % 6), body);
+        });
+    }
+}

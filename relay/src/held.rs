@@ -1,0 +1,157 @@
+//! Whether a block holds what was promised, and the proof of it (design §5). Pure.
+
+use alloy_consensus::{EthereumTxEnvelope, Transaction, TxEip4844, transaction::SignerRecoverable};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{Address, Bytes};
+use earnest_builder_types::proofs::TransactionTree;
+use earnest_protocol::objects::InclusionProof;
+
+/// A transaction as a block carries it: a blob transaction is without its sidecar.
+pub(crate) type BlockTx = EthereumTxEnvelope<TxEip4844>;
+
+/// A transaction that a block must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Required {
+    raw: Bytes,
+    sender: Address,
+    nonce: u64,
+}
+
+/// A constraint's transaction that cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TxError {
+    #[error("not one whole EIP-2718 transaction")]
+    Encoding,
+    #[error("blob transactions cannot be constrained")]
+    Blob,
+    #[error("transaction for another chain")]
+    Chain,
+    #[error("bad transaction signature")]
+    Signature,
+}
+
+/// Reads the transaction of a constraint.
+pub(crate) fn read(raw: &[u8], chain_id: u64) -> Result<BlockTx, TxError> {
+    let tx = BlockTx::decode_2718_exact(raw).map_err(|_| TxError::Encoding)?;
+    if tx.is_eip4844() {
+        return Err(TxError::Blob);
+    }
+    if tx.chain_id() != Some(chain_id) {
+        return Err(TxError::Chain);
+    }
+    Ok(tx)
+}
+
+impl Required {
+    /// What a block must hold to keep a constraint of this transaction.
+    pub(crate) fn new(raw: Bytes, chain_id: u64) -> Result<Self, TxError> {
+        let tx = read(&raw, chain_id)?;
+        let sender = tx.recover_signer().map_err(|_| TxError::Signature)?;
+        Ok(Self { sender, nonce: tx.nonce(), raw })
+    }
+
+    /// Where the block keeps it: the transaction itself, or another of the same sender and nonce.
+    fn position(&self, transactions: &[Bytes]) -> Option<usize> {
+        let same = transactions.iter().position(|tx| *tx == self.raw);
+        same.or_else(|| transactions.iter().position(|tx| self.is_replaced_by(tx)))
+    }
+
+    fn is_replaced_by(&self, raw: &[u8]) -> bool {
+        BlockTx::decode_2718_exact(raw).is_ok_and(|tx| {
+            tx.nonce() == self.nonce && tx.recover_signer().is_ok_and(|sender| sender == self.sender)
+        })
+    }
+}
+
+/// Proofs that the block holds every required transaction, in their order; none if it does not.
+pub(crate) fn prove(transactions: &[Bytes], required: &[Required]) -> Option<Vec<InclusionProof>> {
+    if required.is_empty() {
+        return Some(Vec::new());
+    }
+    let positions: Option<Vec<usize>> =
+        required.iter().map(|required| required.position(transactions)).collect();
+    let positions = positions?;
+    let tree = TransactionTree::new(transactions).ok()?;
+    let prove = |position: usize| {
+        let proof = tree.prove(position).ok()?;
+        let signed_tx = transactions.get(position)?.clone();
+        Some(InclusionProof { signed_tx, index: proof.index, branch: proof.proof })
+    };
+    positions.into_iter().map(prove).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tx;
+    use earnest_builder_types::proofs::{transactions_root, verify_transaction};
+    use proptest::prelude::*;
+
+    const CHAIN: u64 = 1337;
+
+    #[test]
+    fn a_block_keeps_a_constraint_by_the_transaction_or_its_replacement() {
+        let wanted = tx(1, 7, 10);
+        let required = [Required::new(wanted.clone(), CHAIN).unwrap()];
+        let cases: [(&str, Vec<Bytes>, Option<u64>); 7] = [
+            ("itself", vec![wanted.clone()], Some(0)),
+            ("itself, later", vec![tx(2, 0, 1), tx(2, 1, 1), wanted.clone()], Some(2)),
+            ("replaced", vec![tx(2, 7, 1), tx(1, 7, 99)], Some(1)),
+            ("itself before a replacement", vec![tx(1, 7, 99), wanted], Some(1)),
+            ("another nonce", vec![tx(1, 8, 10)], None),
+            ("another sender", vec![tx(2, 7, 10)], None),
+            ("nothing", vec![], None),
+        ];
+        for (name, block, index) in cases {
+            let proofs = prove(&block, &required);
+            assert_eq!(proofs.as_ref().map(|proofs| proofs[0].index), index, "{name}");
+            for proof in proofs.unwrap_or_default() {
+                let root = transactions_root(&block);
+                assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_are_required() {
+        let required: Vec<_> =
+            [tx(1, 0, 1), tx(2, 0, 1)].into_iter().map(|raw| Required::new(raw, CHAIN).unwrap()).collect();
+        assert!(prove(&[tx(1, 0, 1)], &required).is_none());
+        assert_eq!(prove(&[tx(2, 0, 1), tx(1, 0, 1)], &required).unwrap().len(), 2);
+        assert_eq!(prove(&[], &[]), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_transaction_is_refused() {
+        assert_eq!(read(&[], CHAIN), Err(TxError::Encoding));
+        assert_eq!(read(&tx(1, 0, 1), CHAIN + 1).unwrap_err(), TxError::Chain);
+        let mut longer = tx(1, 0, 1).to_vec();
+        longer.push(0);
+        assert_eq!(read(&longer, CHAIN).unwrap_err(), TxError::Encoding);
+    }
+
+    #[test]
+    fn any_bytes_are_a_transaction_or_an_error() {
+        bolero::check!().with_iterations(1000).for_each(|bytes| {
+            let _ = Required::new(Bytes::copy_from_slice(bytes), CHAIN);
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn a_proof_is_made_exactly_if_the_block_holds_it(
+            block in proptest::collection::vec((1u8..4, 0u64..4), 0..12),
+            wanted in (1u8..4, 0u64..4),
+        ) {
+            let transactions: Vec<Bytes> = block.iter().map(|(sender, nonce)| tx(*sender, *nonce, 5)).collect();
+            let required = [Required::new(tx(wanted.0, wanted.1, 6), CHAIN).unwrap()];
+            let proofs = prove(&transactions, &required);
+            prop_assert_eq!(proofs.is_some(), block.contains(&wanted));
+            if let Some(proofs) = proofs {
+                let proof = &proofs[0];
+                let root = transactions_root(&transactions);
+                prop_assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root));
+            }
+        }
+    }
+}

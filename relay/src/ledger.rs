@@ -1,0 +1,151 @@
+//! The journal and what is folded from it, as one thing that is written to.
+
+use crate::{
+    events::{Event, EventError},
+    views::Views,
+};
+use earnest_http::ApiError;
+use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, ReadError};
+use parking_lot::{RwLock, RwLockReadGuard};
+use std::{path::Path, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+/// Records read at once when folding.
+const FOLD_RECORDS: usize = 1024;
+const FOLD_BYTES: usize = 16 << 20;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A record is not what its kind says.
+    #[error("journal position {position}: {source}")]
+    Event {
+        /// The record's position.
+        position: u64,
+        /// What is wrong with it.
+        source: EventError,
+    },
+    /// It takes nothing more: the process must start again and fold what the disk has.
+    #[error("the journal takes no more writes")]
+    Broken,
+}
+
+/// Why an event was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The claim is held by something else.
+    #[error("claimed by something else")]
+    Claimed,
+    /// Not durable.
+    #[error("{0}")]
+    Journal(AppendError),
+    /// The event has no encoding.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The process is shutting down.
+    #[error("shutting down")]
+    Stopped,
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        tracing::error!(%error, "not written to the journal");
+        Self::unavailable("the relay cannot write its journal").retry_after(1)
+    }
+}
+
+/// The journal with its views. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    views: RwLock<Views>,
+    broken: CancellationToken,
+    decide: tokio::sync::Mutex<()>,
+}
+
+impl Ledger {
+    /// Opens the journal and folds it. Blocks.
+    pub(crate) fn open(path: &Path, options: Options) -> Result<Self, LedgerError> {
+        let journal = Journal::open(path, options)?;
+        let mut views = Views::default();
+        let mut from = 0;
+        loop {
+            let entries = journal.read(from, FOLD_RECORDS, FOLD_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            from = last.position.saturating_add(1);
+            for entry in entries {
+                let event = Event::read(entry.kind, &entry.body)
+                    .map_err(|source| LedgerError::Event { position: entry.position, source })?;
+                if let Some(event) = event {
+                    views.apply(event);
+                }
+            }
+        }
+        let inner = Inner {
+            journal,
+            views: RwLock::new(views),
+            broken: CancellationToken::new(),
+            decide: tokio::sync::Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The views. Hold the guard shortly, never across an await.
+    pub(crate) fn views(&self) -> RwLockReadGuard<'_, Views> {
+        self.inner.views.read()
+    }
+
+    /// Held while something is decided by the views and then written, so that nothing comes between.
+    pub(crate) async fn deciding(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.decide.lock().await
+    }
+
+    /// Writes an event and its claim durably, then folds it in.
+    pub(crate) async fn write(&self, event: Event, claims: Vec<Claim>) -> Result<(), WriteError> {
+        let ledger = self.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let record = event.record()?;
+            match ledger.inner.journal.append_next(Batch { records: vec![record], claims }) {
+                Ok(_) => {
+                    ledger.inner.views.write().apply(event);
+                    Ok(())
+                }
+                Err(AppendError::Refused { .. }) => Err(WriteError::Claimed),
+                Err(error) => {
+                    if matches!(error, AppendError::Io(_) | AppendError::Failed | AppendError::Closed) {
+                        ledger.inner.broken.cancel();
+                    }
+                    Err(WriteError::Journal(error))
+                }
+            }
+        });
+        written.await.map_err(|_| WriteError::Stopped)?
+    }
+
+    /// Whether writes are taken now: the disk has room.
+    pub(crate) fn writable(&self) -> Result<(), AppendError> {
+        self.inner.journal.writable()
+    }
+
+    /// Ends when the journal takes nothing more. What the disk holds is known again only after a new start.
+    pub(crate) async fn broken(&self) -> Result<(), LedgerError> {
+        self.inner.broken.cancelled().await;
+        Err(LedgerError::Broken)
+    }
+
+    /// Frees the journal's lock.
+    pub(crate) fn close(&self) {
+        self.inner.journal.close();
+    }
+}

@@ -1,0 +1,236 @@
+//! From a configuration to a running relay.
+
+use crate::{
+    api,
+    bids::{Book, Candidate, Sealer},
+    config::Config,
+    duties::Duties,
+    keys::{self, KeyError},
+    ledger::{Ledger, LedgerError},
+    relay::{Relay, now_ms},
+    spool::Spool,
+    upkeep,
+};
+use alloy_primitives::Address;
+use earnest_builder_types::{BlsPublicKey, domain::builder_domain};
+use earnest_chain::{BeaconClient, ChainError, Spec, beacon::Genesis};
+use earnest_http::{
+    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
+};
+use earnest_journal::Options;
+use earnest_protocol::window::Timing;
+use parking_lot::RwLock;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// Pause between questions to beacon nodes that are not up yet.
+const BEACON_RETRY: Duration = Duration::from_millis(250);
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// No beacon node told what its network is.
+    #[error("no beacon node answered: {0}")]
+    Beacon(#[from] ChainError),
+    /// The beacon nodes are of another network than configured.
+    #[error("the beacon node's {what} is {found}, configured is {configured}")]
+    Network {
+        /// What differs.
+        what: &'static str,
+        /// As the node has it.
+        found: String,
+        /// As configured.
+        configured: String,
+    },
+    /// The data directory or the address cannot be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The metrics recorder cannot be installed.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    /// Shutdown began before the relay was up.
+    #[error("stopped before it was up")]
+    Stopped,
+}
+
+/// A relay that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub local_addr: SocketAddr,
+    /// The base of its API.
+    pub url: Url,
+    /// The key that signs bids.
+    pub pubkey: BlsPublicKey,
+    /// The address that signs receipts.
+    pub address: Address,
+    tasks: Supervisor,
+    ledger: Ledger,
+}
+
+impl Running {
+    /// Waits until the relay has ended and its journal is closed.
+    ///
+    /// # Errors
+    /// The task that ended on its own, if the end was not asked for.
+    pub async fn join(self) -> Result<(), TaskEnded> {
+        let ended = self.tasks.join().await;
+        self.ledger.close();
+        ended
+    }
+}
+
+/// Starts a relay and returns once it listens. Cancelling `shutdown` ends it.
+///
+/// # Errors
+/// [`StartError`] if a key, the journal, the beacon nodes or the address cannot be used.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let stopped = shutdown.clone();
+    tokio::select! {
+        started = start_up(config, shutdown) => started,
+        () = stopped.cancelled() => Err(StartError::Stopped),
+    }
+}
+
+async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let metrics = telemetry::metrics_handle()?;
+    let beacon = BeaconClient::new(config.beacon_urls.clone())?;
+    let (genesis, spec) = network(&beacon, Duration::from_secs(config.beacon_wait_secs)).await?;
+    same_network(&config, &genesis, &spec)?;
+    let clock = spec.slot_clock(&genesis).map_err(|error| ChainError::Config(error.to_string()))?;
+    let mut timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
+    timing.seal = config.timing.seal;
+    timing.constraint_cutoff = config.timing.constraint_cutoff;
+
+    let blocking = config.clone();
+    let (bls, ecdsa, ledger, spool) =
+        tokio::task::spawn_blocking(move || open(&blocking)).await.map_err(|_| StartError::Stopped)??;
+    let builder_domain = builder_domain(config.network.genesis_fork_version);
+    let book = Book::new(Sealer { key: bls, builder_domain }, spool, config.bounds.bids_per_slot);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Io { what: format!("cannot listen on {}", config.listen), source })?;
+    let local_addr = listener
+        .local_addr()
+        .map_err(|source| StartError::Io { what: "cannot tell the address".to_owned(), source })?;
+
+    let health = Health::new();
+    let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
+    journal_part.ready();
+    let tasks = Supervisor::new(&shutdown);
+    let relay = Arc::new(Relay {
+        opted_in: config.opted_in.iter().copied().collect(),
+        clock,
+        timing,
+        spec,
+        genesis_validators_root: genesis.genesis_validators_root,
+        builder_domain,
+        ecdsa,
+        beacon,
+        ledger: ledger.clone(),
+        book,
+        duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
+        health: health.clone(),
+        tasks: tasks.clone(),
+        config,
+    });
+    restore(&relay).await?;
+    upkeep::refresh(&relay, &beacon_part).await;
+
+    let limiter = ClientLimiter::new(&relay.config.limit);
+    let router =
+        limiter.guard(api::router(Arc::clone(&relay))).merge(operation_router(health.clone(), metrics));
+    let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
+    tasks.spawn("server", serve(listener, router, limits, tasks.token()));
+    tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    let (watched, token) = (ledger.clone(), tasks.token());
+    tasks.spawn("journal", async move {
+        tokio::select! {
+            () = token.cancelled() => Ok(()),
+            broken = watched.broken() => broken,
+        }
+    });
+    let (pubkey, address) = (relay.book.pubkey(), relay.ecdsa.address());
+    let url = Url::parse(&format!("http://{local_addr}")).map_err(|error| StartError::Io {
+        what: error.to_string(),
+        source: io::ErrorKind::InvalidInput.into(),
+    })?;
+    tracing::info!(%url, %pubkey, %address, "the relay is up");
+    Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+type Opened = (earnest_builder_types::bls::SecretKey, earnest_protocol::signing::EcdsaSecret, Ledger, Spool);
+
+/// Everything on the disk.
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let (bls, ecdsa) = (keys::bls(&config.bls_key)?, keys::ecdsa(&config.ecdsa_key)?);
+    let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };
+    let ledger = Ledger::open(&config.data_dir.join("journal"), options)?;
+    let payloads = config.data_dir.join("payloads");
+    let spool = Spool::open(&payloads)
+        .map_err(|source| StartError::Io { what: format!("cannot use {}", payloads.display()), source })?;
+    Ok((bls, ecdsa, ledger, spool))
+}
+
+/// Offers again what was on offer before a restart.
+async fn restore(relay: &Arc<Relay>) -> Result<(), StartError> {
+    let relay = Arc::clone(relay);
+    let restored = tokio::task::spawn_blocking(move || {
+        for submission in relay.book.spooled(relay.clock.slot_at(now_ms()).unwrap_or(0))? {
+            let slot = submission.message().slot;
+            if let Err(error) = relay.book.place(Candidate::new(submission), false, || relay.required(slot)) {
+                tracing::warn!(slot, %error, "a payload that cannot be offered again");
+            }
+        }
+        Ok(())
+    });
+    restored
+        .await
+        .map_err(|_| StartError::Stopped)?
+        .map_err(|source| StartError::Io { what: "cannot read the payloads on offer".to_owned(), source })
+}
+
+/// Genesis and specification, waiting for nodes that start beside the relay.
+async fn network(beacon: &BeaconClient, wait: Duration) -> Result<(Genesis, Spec), ChainError> {
+    let ask = async || Ok((beacon.genesis().await?, beacon.spec().await?));
+    let deadline = tokio::time::Instant::now().checked_add(wait);
+    loop {
+        match ask().await {
+            Err(error) if deadline.is_some_and(|deadline| tokio::time::Instant::now() < deadline) => {
+                tracing::info!(%error, "waiting for a beacon node");
+                tokio::time::sleep(BEACON_RETRY).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn same_network(config: &Config, genesis: &Genesis, spec: &Spec) -> Result<(), StartError> {
+    let configured = alloy_primitives::FixedBytes(config.network.genesis_fork_version).to_string();
+    let found = alloy_primitives::hex::encode_prefixed(genesis.genesis_fork_version);
+    if found != configured {
+        return Err(StartError::Network { what: "genesis fork version", found, configured });
+    }
+    match spec.chain_id() {
+        Some(found) if found != config.network.chain_id => Err(StartError::Network {
+            what: "chain id",
+            found: found.to_string(),
+            configured: config.network.chain_id.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

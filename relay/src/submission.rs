@@ -1,0 +1,149 @@
+//! What a builder's block must be before it can be offered (design §5). Pure.
+
+use alloy_primitives::{Address, B256};
+use earnest_builder_types::{
+    BidSubmission, BlsPublicKey, ForkCodec, ForkName, bls::BlsError, engine::PayloadAttributes,
+};
+use earnest_http::ApiError;
+
+/// What is known of the slot that a submission is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected<'a> {
+    /// The fork in force.
+    pub(crate) fork: Option<ForkName>,
+    /// Whether bids for the slot are still of use.
+    pub(crate) open: bool,
+    /// The slot's proposer.
+    pub(crate) proposer: Option<BlsPublicKey>,
+    /// Where its registration sends the fees.
+    pub(crate) fee_recipient: Option<Address>,
+    /// What the payload must be built with.
+    pub(crate) attributes: Option<&'a PayloadAttributes>,
+    /// Domain of the builder's signature.
+    pub(crate) builder_domain: B256,
+}
+
+/// Why a submission is refused: always 400.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubmissionError {
+    #[error("slot {0} is past")]
+    Past(u64),
+    #[error("{found} submission, slot {slot} is {expected:?}")]
+    Fork { slot: u64, found: ForkName, expected: Option<ForkName> },
+    #[error("the proposer of slot {0} is not known")]
+    UnknownProposer(u64),
+    #[error("{0} does not propose this slot")]
+    WrongProposer(BlsPublicKey),
+    #[error("the slot's proposer is not registered")]
+    NotRegistered,
+    #[error("fee recipient {found}, the proposer registered {expected}")]
+    FeeRecipient { found: Address, expected: Address },
+    #[error("{0} of the message is not that of the payload")]
+    Mismatch(&'static str),
+    #[error("payload attributes for this slot and parent are not known")]
+    UnknownParent,
+    #[error("{0} of the payload is not that of the slot's payload attributes")]
+    Attributes(&'static str),
+    #[error("blob commitments, proofs and blobs differ in number")]
+    Blobs,
+    #[error("block hash {found}, computed {computed}")]
+    BlockHash { found: B256, computed: B256 },
+    #[error("no block can be made of the payload: {0}")]
+    Payload(String),
+    #[error("builder's signature: {0}")]
+    Signature(BlsError),
+}
+
+impl From<SubmissionError> for ApiError {
+    fn from(error: SubmissionError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// Checks everything that needs no execution of the block, cheapest first.
+pub(crate) fn check(submission: &BidSubmission, expected: &Expected<'_>) -> Result<(), SubmissionError> {
+    let trace = submission.message();
+    if !expected.open {
+        return Err(SubmissionError::Past(trace.slot));
+    }
+    if expected.fork != Some(submission.fork()) {
+        let (slot, found) = (trace.slot, submission.fork());
+        return Err(SubmissionError::Fork { slot, found, expected: expected.fork });
+    }
+    let proposer = expected.proposer.ok_or(SubmissionError::UnknownProposer(trace.slot))?;
+    if trace.proposer_pubkey != proposer {
+        return Err(SubmissionError::WrongProposer(trace.proposer_pubkey));
+    }
+    let recipient = expected.fee_recipient.ok_or(SubmissionError::NotRegistered)?;
+    if trace.proposer_fee_recipient != recipient {
+        let found = trace.proposer_fee_recipient;
+        return Err(SubmissionError::FeeRecipient { found, expected: recipient });
+    }
+    check_message(submission)?;
+    let attributes = expected.attributes.ok_or(SubmissionError::UnknownParent)?;
+    check_attributes(submission, attributes)?;
+    check_blobs(submission)?;
+    let payload = submission.payload();
+    let requests = submission.execution_requests().ok();
+    let computed = payload
+        .to_owned()
+        .computed_block_hash(attributes.parent_beacon_block_root, requests)
+        .map_err(|error| SubmissionError::Payload(error.to_string()))?;
+    if computed != payload.block_hash() {
+        return Err(SubmissionError::BlockHash { found: payload.block_hash(), computed });
+    }
+    submission.verify(expected.builder_domain).map_err(SubmissionError::Signature)
+}
+
+fn check_message(submission: &BidSubmission) -> Result<(), SubmissionError> {
+    let (trace, payload) = (submission.message(), submission.payload());
+    let same = [
+        ("parent_hash", trace.parent_hash == payload.parent_hash()),
+        ("block_hash", trace.block_hash == payload.block_hash()),
+        ("gas_limit", trace.gas_limit == payload.gas_limit()),
+        ("gas_used", trace.gas_used == payload.gas_used()),
+    ];
+    same.into_iter()
+        .find(|(_, same)| !same)
+        .map_or(Ok(()), |(field, _)| Err(SubmissionError::Mismatch(field)))
+}
+
+fn check_attributes(
+    submission: &BidSubmission,
+    attributes: &PayloadAttributes,
+) -> Result<(), SubmissionError> {
+    let payload = submission.payload();
+    let withdrawals_match = payload.withdrawals().is_ok_and(|withdrawals| {
+        let wanted = attributes.withdrawals.as_deref().unwrap_or_default();
+        withdrawals.iter().cloned().map(alloy_eips::eip4895::Withdrawal::from).eq(wanted.iter().copied())
+    });
+    let same = [
+        ("timestamp", payload.timestamp() == attributes.timestamp),
+        ("prev_randao", payload.prev_randao() == attributes.prev_randao),
+        ("withdrawals", withdrawals_match),
+    ];
+    same.into_iter()
+        .find(|(_, same)| !same)
+        .map_or(Ok(()), |(field, _)| Err(SubmissionError::Attributes(field)))
+}
+
+/// From Fulu on every blob has 128 cell proofs, before one.
+fn check_blobs(submission: &BidSubmission) -> Result<(), SubmissionError> {
+    let (commitments, proofs, blobs, each) = match submission {
+        BidSubmission::Capella(_) => return Ok(()),
+        BidSubmission::Deneb(bid) => {
+            let bundle = &bid.blobs_bundle;
+            (bundle.commitments.len(), bundle.proofs.len(), bundle.blobs.len(), 1)
+        }
+        BidSubmission::Electra(bid) => {
+            let bundle = &bid.blobs_bundle;
+            (bundle.commitments.len(), bundle.proofs.len(), bundle.blobs.len(), 1)
+        }
+        BidSubmission::Fulu(bid) => {
+            let bundle = &bid.blobs_bundle;
+            (bundle.commitments.len(), bundle.proofs.len(), bundle.blobs.len(), 128)
+        }
+    };
+    let even = commitments == blobs && blobs.checked_mul(each) == Some(proofs);
+    if even { Ok(()) } else { Err(SubmissionError::Blobs) }
+}

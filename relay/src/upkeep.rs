@@ -1,0 +1,104 @@
+//! Keeping up with the chain.
+
+use crate::relay::Relay;
+use earnest_chain::{BeaconEvent, EventTopic, LookaheadChange};
+use earnest_http::health::Part;
+use futures::StreamExt;
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+/// Slots that stay behind the current one.
+const KEPT_SLOTS: u64 = 2;
+
+/// Follows the beacon nodes' events until shutdown.
+pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infallible> {
+    let topics = [EventTopic::Head, EventTopic::PayloadAttributes, EventTopic::ChainReorg];
+    let mut events = relay.beacon.events(&topics);
+    let shutdown = relay.tasks.token();
+    loop {
+        let event = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            event = events.next() => event,
+        };
+        match event {
+            Some(BeaconEvent::PayloadAttributes(attributes)) => relay.duties.write().learn(attributes),
+            Some(BeaconEvent::Head(head)) => {
+                if !relay.duties.read().lookahead.stale_epochs(&head).is_empty() {
+                    refresh(&relay, &beacon).await;
+                }
+            }
+            Some(BeaconEvent::Connected { node }) => {
+                tracing::info!(node, "listening to a beacon node");
+                refresh(&relay, &beacon).await;
+            }
+            Some(BeaconEvent::ChainReorg(_)) => refresh(&relay, &beacon).await,
+            Some(BeaconEvent::Disconnected { node, reason }) => {
+                tracing::warn!(node, %reason, "lost the events of a beacon node");
+            }
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    }
+}
+
+/// At each slot's start: drops what is past, and asks again for proposers that are still unknown.
+pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Result<(), Infallible> {
+    let shutdown = relay.tasks.token();
+    loop {
+        let now_ms = relay.now_ms();
+        let next = relay.clock.start_of(relay.clock.next_slot(now_ms.saturating_add(1)));
+        let pause = Duration::from_millis(next.saturating_sub(now_ms));
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        let slot = relay.current_slot();
+        relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
+        relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
+        match relay.ledger.writable() {
+            Ok(()) => journal.ready(),
+            Err(error) => journal.not_ready(error.to_string()),
+        }
+        let known = relay.duties.read().lookahead.last_epoch();
+        if known.is_none_or(|known| known <= relay.clock.epoch_of(slot)) {
+            refresh(&relay, &beacon).await;
+        }
+    }
+}
+
+/// Asks for the proposers of this epoch and the next.
+pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
+    let epoch = relay.clock.epoch_of(relay.current_slot());
+    let epochs = match relay.beacon.proposer_lookahead(epoch, relay.clock.slots_per_epoch()).await {
+        Ok(epochs) => epochs,
+        Err(error) => {
+            tracing::warn!(epoch, %error, "no beacon node told the proposers");
+            beacon.not_ready(error.to_string());
+            return;
+        }
+    };
+    for duties in epochs {
+        let applied = relay.duties.write().lookahead.apply(duties);
+        match applied {
+            Ok(Some(change)) if change.takes_back() => report(relay, &change),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "duties that make no sense"),
+        }
+    }
+    if relay.duties.read().proposer(relay.clock.first_slot(epoch)).is_some() {
+        beacon.ready();
+    }
+}
+
+/// Says which delegations no longer have the slot's proposer behind them. They are not shown any more.
+fn report(relay: &Relay, change: &LookaheadChange) {
+    for proposer in &change.dropped {
+        let delegated = relay.ledger.views().delegation(proposer.slot, &proposer.pubkey).is_some();
+        tracing::warn!(
+            slot = proposer.slot,
+            proposer = %proposer.pubkey,
+            delegated,
+            root = %change.new_root,
+            "the proposer of a slot changed"
+        );
+    }
+}

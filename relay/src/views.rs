@@ -1,0 +1,127 @@
+//! The relay's durable state, folded from its journal. Pure.
+
+use crate::events::{ConstraintsTaken, DelegationTaken, Event, Published, Unblinded};
+use alloy_primitives::B256;
+use earnest_builder_types::{BlsPublicKey, SignedValidatorRegistration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Slots that stay in memory behind the newest event's.
+const KEPT_SLOTS: u64 = 1024;
+/// Delivered payloads that the data API can show.
+const KEPT_DELIVERED: usize = 10_000;
+
+/// Everything that outlives a crash.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    registrations: HashMap<BlsPublicKey, Arc<SignedValidatorRegistration>>,
+    delegations: BTreeMap<u64, Vec<Arc<DelegationTaken>>>,
+    constraints: BTreeMap<u64, Vec<Arc<ConstraintsTaken>>>,
+    unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
+    published: BTreeMap<u64, Vec<Published>>,
+}
+
+impl Views {
+    /// Folds one event in. Folding an event twice changes nothing.
+    pub(crate) fn apply(&mut self, event: Event) {
+        match event {
+            Event::Registrations(registrations) => {
+                for registration in registrations {
+                    let key = registration.message.pubkey;
+                    let newer = self
+                        .registrations
+                        .get(&key)
+                        .is_none_or(|held| held.message.timestamp < registration.message.timestamp);
+                    if newer {
+                        self.registrations.insert(key, Arc::new(registration));
+                    }
+                }
+            }
+            Event::Delegation(taken) => {
+                let held = self.delegations.entry(taken.delegation.message.slot.0).or_default();
+                let proposer = taken.delegation.message.proposer;
+                if held.iter().all(|other| other.delegation.message.proposer != proposer) {
+                    held.push(Arc::new(taken));
+                }
+                keep(&mut self.delegations);
+            }
+            Event::Constraints(taken) => {
+                let held = self.constraints.entry(taken.constraints.message.slot.0).or_default();
+                if held.iter().all(|other| other.constraints.message != taken.constraints.message) {
+                    held.push(Arc::new(taken));
+                }
+                keep(&mut self.constraints);
+            }
+            Event::Unblinded(unblinded) => {
+                let held = self.unblinded.entry(unblinded.trace.slot).or_default();
+                if held.iter().all(|other| other.block_root != unblinded.block_root) {
+                    held.push(Arc::new(unblinded));
+                }
+                while self.unblinded.len() > KEPT_DELIVERED {
+                    self.unblinded.pop_first();
+                }
+            }
+            Event::Published(published) => {
+                let held = self.published.entry(published.slot).or_default();
+                match held.iter_mut().find(|other| other.block_root == published.block_root) {
+                    Some(other) => other.imported |= published.imported,
+                    None => held.push(published),
+                }
+                while self.published.len() > KEPT_DELIVERED {
+                    self.published.pop_first();
+                }
+            }
+        }
+    }
+
+    /// A validator's registration.
+    pub(crate) fn registration(&self, key: &BlsPublicKey) -> Option<Arc<SignedValidatorRegistration>> {
+        self.registrations.get(key).cloned()
+    }
+
+    /// How many validators are registered.
+    pub(crate) fn registered(&self) -> usize {
+        self.registrations.len()
+    }
+
+    /// Delegations for a slot, in the order they came.
+    pub(crate) fn delegations(&self, slot: u64) -> Vec<Arc<DelegationTaken>> {
+        self.delegations.get(&slot).cloned().unwrap_or_default()
+    }
+
+    /// The delegation of one proposer for a slot.
+    pub(crate) fn delegation(&self, slot: u64, proposer: &BlsPublicKey) -> Option<Arc<DelegationTaken>> {
+        let mut held = self.delegations.get(&slot)?.iter();
+        held.find(|taken| taken.delegation.message.proposer == *proposer).cloned()
+    }
+
+    /// Constraints of a slot, in the order they came.
+    pub(crate) fn constraints(&self, slot: u64) -> Vec<Arc<ConstraintsTaken>> {
+        self.constraints.get(&slot).cloned().unwrap_or_default()
+    }
+
+    /// Whether a beacon node took this block before.
+    pub(crate) fn is_published(&self, slot: u64, block_root: B256) -> bool {
+        self.published.get(&slot).is_some_and(|held| held.iter().any(|one| one.block_root == block_root))
+    }
+
+    /// Payloads delivered and spread, newest slot first, from `from_slot` down.
+    pub(crate) fn delivered(&self, from_slot: u64) -> impl Iterator<Item = &Arc<Unblinded>> {
+        self.unblinded
+            .range(..=from_slot)
+            .rev()
+            .flat_map(|(_, held)| held)
+            .filter(|unblinded| self.is_published(unblinded.trace.slot, unblinded.block_root))
+    }
+}
+
+fn keep<T>(by_slot: &mut BTreeMap<u64, T>) {
+    if let Some((&newest, _)) = by_slot.last_key_value() {
+        let first = newest.saturating_sub(KEPT_SLOTS);
+        while by_slot.first_key_value().is_some_and(|(slot, _)| *slot < first) {
+            by_slot.pop_first();
+        }
+    }
+}
