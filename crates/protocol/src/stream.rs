@@ -110,9 +110,10 @@ pub enum Violation {
         /// What came after.
         link: Box<SignedCommitment>,
     },
-    /// The stream does not match what is signed: links are missing, or the transactions are others.
-    #[error("stream does not match: {0}")]
-    Stream(ChainError),
+    /// No evidence, but no sound order either: links are missing, the transactions are not those that were signed,
+    /// or time or the forced-inclusion head change as they may not.
+    #[error("unsound: {0}")]
+    Unsound(ChainError),
     /// The transactions are not in the order of the rollup's policy.
     #[error("segment {segment} number {number} breaks the policy")]
     PolicyBroken {
@@ -264,18 +265,11 @@ impl Followed {
             self.seen.range(..position).next_back().map(|(at, (_, signed))| (at.0, Box::new(signed.clone())));
         match (error, before) {
             (ChainError::PostSeal { .. }, Some((_, seal))) => Violation::PostSeal { error, seal, link },
-            (
-                ChainError::Parent
-                | ChainError::FirstIndex { .. }
-                | ChainError::SealWithTxs
-                | ChainError::Time
-                | ChainError::ForcedHead,
-                before,
-            ) => {
+            (ChainError::Parent | ChainError::FirstIndex { .. } | ChainError::SealWithTxs, before) => {
                 let before = before.filter(|(segment, _)| *segment == position.0).map(|(_, before)| before);
                 Violation::BrokenChain { error, before, link }
             }
-            _ => Violation::Stream(error),
+            _ => Violation::Unsound(error),
         }
     }
 }
@@ -291,209 +285,4 @@ fn keeps(policy: &PolicyRules, txs: &[Bytes]) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
-mod tests {
-    use super::*;
-    use crate::{
-        fixtures::*,
-        objects::Commitment,
-        ordering::{Limits, WindowEngine},
-        signing::EcdsaSecret,
-    };
-
-    fn resign(ordering: &OrderingCommitment, secret: &EcdsaSecret) -> SignedCommitment {
-        let commitment = Commitment::of_ordering(ordering, Address::ZERO);
-        SignedCommitment::sign(commitment, secret, &NETWORK).unwrap()
-    }
-
-    /// A window of two segments: (0: two microblocks, seal), (1: one microblock, window's seal).
-    fn stream() -> Vec<StreamEvent> {
-        let limits = Limits { max_batch_bytes: 20_000, ..Limits::default() };
-        let mut engine = WindowEngine::open(config(limits), Arc::default());
-        let mut events = vec![StreamEvent::Window(Arc::new(authority()))];
-        let mut next = |engine: &mut WindowEngine, now| {
-            let draft = engine.draft(now).unwrap();
-            engine.committed().unwrap();
-            let commitment = signed(&draft);
-            let transactions = draft.txs.iter().map(|tx| tx.raw.clone()).collect();
-            events.push(match draft.commitment.kind {
-                CommitmentKind::Microblock => {
-                    StreamEvent::Microblock(Microblock { commitment, transactions })
-                }
-                _ => StreamEvent::Seal(commitment),
-            });
-        };
-        for id in 0..2 {
-            engine.push(opaque_tx(id, 100)).unwrap();
-            next(&mut engine, START_MS + u64::from(id));
-        }
-        engine.push(opaque_tx(9, 7_000)).unwrap();
-        next(&mut engine, START_MS + 3);
-        next(&mut engine, START_MS + 4);
-        engine.close();
-        next(&mut engine, START_MS + 5);
-        events
-    }
-
-    fn ordering(event: &StreamEvent) -> OrderingCommitment {
-        match event {
-            StreamEvent::Microblock(Microblock { commitment, .. }) | StreamEvent::Seal(commitment) => {
-                commitment.commitment.ordering().unwrap()
-            }
-            StreamEvent::Window(_) => panic!("a window"),
-        }
-    }
-
-    /// The same event under a changed ordering.
-    fn changed(
-        event: &StreamEvent,
-        secret: &EcdsaSecret,
-        change: impl FnOnce(&mut OrderingCommitment),
-    ) -> StreamEvent {
-        let mut ordering = ordering(event);
-        change(&mut ordering);
-        let commitment = resign(&ordering, secret);
-        match event {
-            StreamEvent::Microblock(Microblock { transactions, .. }) => {
-                StreamEvent::Microblock(Microblock { commitment, transactions: transactions.clone() })
-            }
-            _ => StreamEvent::Seal(commitment),
-        }
-    }
-
-    fn checker() -> StreamChecker {
-        StreamChecker::new(ROLLUP, roots(), Some(PolicyRules { policy: Policy::PriorityFee, rules: OPAQUE }))
-    }
-
-    /// A checker that has taken `events`.
-    fn after(events: &[StreamEvent]) -> StreamChecker {
-        let mut checker = checker();
-        for event in events {
-            checker.on(event).unwrap();
-        }
-        checker
-    }
-
-    #[test]
-    fn a_sound_stream_is_taken_and_repetitions_do_no_harm() {
-        let events = stream();
-        let mut checker = after(&events);
-        let window = checker.window(SLOT).unwrap();
-        assert!(window.ended());
-        assert_eq!((window.segment(), window.places().len()), (1, 3));
-        for event in &events {
-            assert_eq!(checker.on(event), Ok(Accepted::Repeated));
-        }
-    }
-
-    #[test]
-    fn events_survive_json() {
-        for event in stream() {
-            assert_eq!(StreamEvent::parse(event.name(), &event.data().unwrap()).unwrap(), Some(event));
-        }
-        assert_eq!(StreamEvent::parse("other", "{}").unwrap(), None);
-        assert!(StreamEvent::parse("seal", "{}").is_err());
-    }
-
-    #[test]
-    fn equivocation_is_told_with_both_words() {
-        let events = stream();
-        for (at, event) in events.iter().enumerate().skip(1) {
-            let other = changed(event, &committer(), |ordering| ordering.timestamp_ms += 1);
-            let violation = after(&events).on(&other).unwrap_err();
-            let Violation::Equivocation { segment, number, first, second } = violation else {
-                panic!("{at}: {violation}")
-            };
-            for signed in [&first, &second] {
-                let ordering = signed.commitment.ordering().unwrap();
-                assert_eq!((ordering.segment, ordering.number), (segment, number));
-                assert_eq!(signed.verify(&NETWORK, committer().address()), Ok(()));
-            }
-            assert_ne!(first, second);
-        }
-    }
-
-    #[test]
-    fn a_chain_that_breaks_is_told_with_the_link_before() {
-        let events = stream();
-        let broken = |change: fn(&mut OrderingCommitment)| {
-            let event = changed(&events[2], &committer(), change);
-            let Violation::BrokenChain { error, before, .. } = after(&events[..2]).on(&event).unwrap_err()
-            else {
-                panic!("another violation")
-            };
-            assert_eq!(before.unwrap().commitment.ordering().unwrap(), ordering(&events[1]));
-            error
-        };
-        assert_eq!(broken(|ordering| ordering.parent.0[0] ^= 1), ChainError::Parent);
-        assert_eq!(
-            broken(|ordering| ordering.first_index += 1),
-            ChainError::FirstIndex { expected: 1, found: 2 }
-        );
-        assert_eq!(broken(|ordering| ordering.timestamp_ms -= 2), ChainError::Time);
-        assert_eq!(broken(|ordering| ordering.forced_inclusion_head += 1), ChainError::ForcedHead);
-
-        let first = changed(&events[1], &committer(), |ordering| ordering.parent = B256::repeat_byte(1));
-        let violation = after(&events[..1]).on(&first).unwrap_err();
-        assert!(matches!(violation, Violation::BrokenChain { before: None, error: ChainError::Parent, .. }));
-        let seal = changed(&events[3], &committer(), |ordering| ordering.tx_count = 2);
-        let violation = after(&events[..3]).on(&seal).unwrap_err();
-        assert!(matches!(violation, Violation::BrokenChain { error: ChainError::SealWithTxs, .. }));
-    }
-
-    #[test]
-    fn what_comes_after_a_seal_is_told_with_the_seal() {
-        let events = stream();
-        let in_segment = changed(&events[2], &committer(), |ordering| ordering.number = 7);
-        let higher_segment = changed(&events[4], &committer(), |ordering| ordering.segment = 2);
-        let in_last = changed(&events[4], &committer(), |ordering| ordering.number = 9);
-        for (event, kind) in [
-            (in_segment, CommitmentKind::SegmentSeal),
-            (higher_segment, CommitmentKind::WindowSeal),
-            (in_last, CommitmentKind::WindowSeal),
-        ] {
-            let Violation::PostSeal { seal, .. } = after(&events).on(&event).unwrap_err() else {
-                panic!("another violation")
-            };
-            assert_eq!(seal.commitment.ordering().unwrap().kind, kind);
-        }
-    }
-
-    #[test]
-    fn a_stream_that_is_not_what_is_signed_is_told() {
-        let events = stream();
-        let StreamEvent::Microblock(microblock) = &events[2] else { panic!("a microblock") };
-        let told = |transactions: Vec<Bytes>| {
-            let commitment = microblock.commitment.clone();
-            let event = StreamEvent::Microblock(Microblock { commitment, transactions });
-            after(&events[..2]).on(&event).unwrap_err()
-        };
-        assert_eq!(told(vec![Bytes::from_static(b"other")]), Violation::Stream(ChainError::Root));
-        assert_eq!(told(vec![]), Violation::Stream(ChainError::Count { stated: 1, found: 0 }));
-        let gap = after(&events[..2]).on(&events[3]).unwrap_err();
-        assert_eq!(gap, Violation::Stream(ChainError::Gap { segment: 0, number: 2 }));
-        let as_seal = StreamEvent::Seal(microblock.commitment.clone());
-        assert_eq!(after(&events[..2]).on(&as_seal), Err(Violation::WrongEvent));
-    }
-
-    #[test]
-    fn who_may_not_order_is_told() {
-        let events = stream();
-        assert_eq!(checker().on(&events[1]), Err(Violation::NoWindow(SLOT)));
-        let stranger = ecdsa_secret(9);
-        let violation = after(&events[..1]).on(&changed(&events[1], &stranger, |_| ())).unwrap_err();
-        assert!(matches!(violation, Violation::Unauthorized { found, .. } if found == stranger.address()));
-
-        let late = Arc::new(authority_of(delegation(&allocation()), START_MS));
-        let violation = checker().on(&StreamEvent::Window(late)).unwrap_err();
-        assert!(matches!(violation, Violation::Authority { error: DelegationError::TooLate { .. }, .. }));
-
-        let mut other = allocation();
-        other.start_ms += 1;
-        let second = Arc::new(authority_of(delegation(&other), START_MS - 1));
-        let violation = after(&events).on(&StreamEvent::Window(second)).unwrap_err();
-        assert!(matches!(violation, Violation::AllocationEquivocation { slot: SLOT, .. }));
-
-        let elsewhere = changed(&events[1], &committer(), |ordering| ordering.rollup_id = RollupId(1));
-        assert!(matches!(after(&events[..1]).on(&elsewhere), Err(Violation::Malformed(_))));
-    }
-}
+mod tests;

@@ -115,3 +115,68 @@ impl State {
         matches!(self, Self::Sealed | Self::Abandoned | Self::Failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 8] = [
+        State::Idle,
+        State::Busy,
+        State::Closing,
+        State::ClosingBusy,
+        State::Leaving,
+        State::Sealed,
+        State::Abandoned,
+        State::Failed,
+    ];
+
+    const EVENTS: [Event; 10] = [
+        Event::Push,
+        Event::Draft,
+        Event::Committed { kind: CommitmentKind::Microblock },
+        Event::Committed { kind: CommitmentKind::SegmentSeal },
+        Event::Committed { kind: CommitmentKind::WindowSeal },
+        Event::Rejected,
+        Event::Close,
+        Event::LoseRight { begun: false },
+        Event::LoseRight { begun: true },
+        Event::Fail,
+    ];
+
+    #[test]
+    fn the_table_keeps_its_promises() {
+        for state in STATES {
+            for event in EVENTS {
+                let Ok(next) = state.on(event) else { continue };
+                let at = format!("{state:?} on {event:?} is {next:?}");
+                assert!(!state.is_ended() || next == state, "an end is final: {at}");
+                assert!(state.is_open() || !next.is_open(), "what is closed stays closed: {at}");
+                match event {
+                    Event::Push => assert!(state.is_open() && next == state, "{at}"),
+                    Event::Draft => assert!(!state.is_busy() && next.is_busy(), "{at}"),
+                    Event::Committed { .. } | Event::Rejected => {
+                        assert!(state.is_busy() && !next.is_busy(), "{at}");
+                    }
+                    Event::Close | Event::LoseRight { .. } => {
+                        assert!(!next.is_open() && next.is_busy() == state.is_busy(), "{at}");
+                    }
+                    Event::Fail => assert!(next.is_ended(), "{at}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_is_refused() {
+        for state in STATES {
+            assert_eq!(state.on(Event::Push).is_ok(), state.is_open(), "{state:?}");
+            let may_draft = matches!(state, State::Idle | State::Closing);
+            assert_eq!(state.on(Event::Draft).is_ok(), may_draft, "{state:?}");
+            assert_eq!(state.on(Event::Rejected).is_ok(), state.is_busy(), "{state:?}");
+            for end in [Event::Close, Event::LoseRight { begun: false }, Event::Fail] {
+                assert!(state.on(end).is_ok(), "{state:?}");
+            }
+        }
+    }
+}
