@@ -6,7 +6,7 @@ use crate::head::{Found, Head, HeadFile};
 use crate::recent::Recent;
 use crate::store::{self, Defect, Opener, SCHEMA_VERSION, Store};
 use crate::subscription::{Progress, Subscription};
-use crate::{Log, entry};
+use crate::{Log, entry, inspect};
 use alloy_primitives::{B256, FixedBytes};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -199,7 +198,7 @@ impl Journal {
         // Whatever ends the write other than its success leaves the log closed to appends, an unwinding
         // stack included.
         writer.state = State::Failed;
-        guarded(|| store.append(&rows).map_err(store::fault))
+        store::guarded(|| store.append(&rows).map_err(store::fault))
             .and_then(|done| done)
             .map_err(AppendError::Io)?;
         writer.head = head;
@@ -219,7 +218,7 @@ impl Journal {
     fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, Defect>) -> Result<T, ReadError> {
         let open = self.shared.store.read();
         let store = open.as_ref().ok_or(ReadError::Closed)?;
-        guarded(|| read(store)).map_err(ReadError::Io)?.map_err(|defect| match defect {
+        store::guarded(|| read(store)).map_err(ReadError::Io)?.map_err(|defect| match defect {
             Defect::Broken { position, reason } => ReadError::Broken { position, reason },
             Defect::SchemaTooNew(schema) => {
                 ReadError::Broken { position: 0, reason: format!("schema {schema}") }
@@ -392,12 +391,6 @@ fn create(path: &Path) -> Result<(HeadFile, [u8; 16], Head), OpenError> {
     Ok((head_file, log_id, head))
 }
 
-/// Runs the engine, which may panic on a file that was altered behind its back: that is a fault like
-/// any other.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| "the storage engine met a page it cannot read".into())
-}
-
 fn open_store(
     path: &Path,
     opener: &Opener,
@@ -405,9 +398,14 @@ fn open_store(
     log_id: &[u8; 16],
     required: &[Head],
 ) -> Result<(Store, Head), OpenError> {
-    guarded(|| Store::open(opener, cache_bytes, log_id, required))
-        .unwrap_or_else(|fault| Err(Defect::Fault(fault)))
-        .map_err(|defect| opening(path, defect))
+    let opened = store::guarded(|| Store::open(opener, cache_bytes, log_id, required));
+    opened.unwrap_or_else(|fault| Err(Defect::Fault(fault))).map_err(|defect| {
+        let found = match defect {
+            Defect::Fault(_) => inspect::find_break(&path.join(DATABASE_FILE), cache_bytes, log_id, required),
+            Defect::Broken { .. } | Defect::SchemaTooNew(_) => None,
+        };
+        opening(path, found.map_or(defect, |(position, reason)| Defect::Broken { position, reason }))
+    })
 }
 
 fn opening(path: &Path, defect: Defect) -> OpenError {

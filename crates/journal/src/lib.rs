@@ -1,6 +1,6 @@
 //! The durable log that everything which must outlive a crash is written to first (design §10).
 //!
-//! A [`Journal`] is a directory holding one [redb](redb) database, a small head file and a lock. It
+//! A [`Journal`] is a directory holding one [redb] database, a small head file and a lock. It
 //! gives its one writer three things:
 //!
 //! - **records**, appended at an expected position and chained by hash. The chain is checked from the
@@ -19,6 +19,7 @@
 mod entry;
 mod error;
 mod head;
+mod inspect;
 mod journal;
 mod recent;
 mod store;

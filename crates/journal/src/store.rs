@@ -6,6 +6,7 @@ use crate::{Entry, Fault};
 use alloy_primitives::B256;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Version of the tables and rows. A log of a newer one is refused, so that a downgrade cannot
 /// misread it.
@@ -91,49 +92,16 @@ impl Store {
     }
 
     fn verify(&self, log_id: &[u8; 16], required: &[Head]) -> Result<Head, Defect> {
-        let read = self.database.begin_read()?;
-        check_identity(&read, log_id)?;
-        let entries = read.open_table(ENTRIES)?;
-        let claims = read.open_table(CLAIMS)?;
-        let mut head = Head { count: 0, hash: genesis_hash(log_id) };
-        let mut claimed = 0u64;
-        for item in entries.iter()? {
-            let (key, value) = item?;
-            if key.value() != head.count {
-                return Err(broken(head.count, format!("the next record is {}", key.value())));
+        let mut reached = None;
+        let verified = guarded(|| verify(&self.database.begin_read()?, log_id, required, &mut reached));
+        match (verified, reached) {
+            (Ok(Ok(head)), _) => Ok(head),
+            (Ok(Err(Defect::Fault(fault))) | Err(fault), Some(Head { count, .. })) => {
+                Err(broken(count, format!("the records after it cannot be read: {fault}")))
             }
-            let row = Row::decode(head.count, value.value())
-                .ok_or_else(|| broken(head.count, "the record cannot be decoded"))?;
-            if !row.follows(head.hash) {
-                return Err(broken(head.count, "the record does not match the hash chain"));
-            }
-            for Claim { key, value } in &row.claims {
-                let held = claims.get(key.as_slice())?;
-                if held.and_then(|held| decode_claim(held.value())) != Some((*value, head.count)) {
-                    return Err(broken(head.count, "a claim made here is not in the table of claims"));
-                }
-                claimed = claimed.saturating_add(1);
-            }
-            let count = head.count.checked_add(1).ok_or_else(|| broken(head.count, "the log is full"))?;
-            head = Head { count, hash: row.entry.hash };
-            if required.iter().any(|known| known.count == head.count && known.hash != head.hash) {
-                return Err(broken(row.entry.position, "another record was acknowledged here"));
-            }
+            (Ok(Err(defect)), _) => Err(defect),
+            (Err(fault), None) => Err(Defect::Fault(fault)),
         }
-        if let Some(missing) = required.iter().find(|known| known.count > head.count) {
-            let reason = format!("the log ends here, but {} records were acknowledged", missing.count);
-            return Err(broken(head.count, reason));
-        }
-        let mut held = 0u64;
-        for item in claims.iter()? {
-            item?;
-            held = held.saturating_add(1);
-        }
-        if held != claimed {
-            let reason = format!("the table of claims holds {held}, the records made {claimed}");
-            return Err(broken(head.count, reason));
-        }
-        Ok(head)
     }
 
     /// Appends rows and their claims in one durable commit.
@@ -217,6 +185,66 @@ impl Store {
             tracing::warn!(%error, "the journal's database did not close cleanly");
         }
     }
+}
+
+/// Checks all of a log from first to last. `reached` is the last head that was whole, also when this
+/// ends in an error.
+pub(crate) fn verify(
+    read: &ReadTransaction,
+    log_id: &[u8; 16],
+    required: &[Head],
+    reached: &mut Option<Head>,
+) -> Result<Head, Defect> {
+    check_identity(read, log_id)?;
+    let entries = read.open_table(ENTRIES)?;
+    let claims = read.open_table(CLAIMS)?;
+    let mut head = Head { count: 0, hash: genesis_hash(log_id) };
+    let mut claimed = 0u64;
+    *reached = Some(head);
+    for item in entries.iter()? {
+        let (key, value) = item?;
+        if key.value() != head.count {
+            return Err(broken(head.count, format!("the next record is {}", key.value())));
+        }
+        let row = Row::decode(head.count, value.value())
+            .ok_or_else(|| broken(head.count, "the record cannot be decoded"))?;
+        if !row.follows(head.hash) {
+            return Err(broken(head.count, "the record does not match the hash chain"));
+        }
+        for Claim { key, value } in &row.claims {
+            let held = claims.get(key.as_slice())?;
+            if held.and_then(|held| decode_claim(held.value())) != Some((*value, head.count)) {
+                return Err(broken(head.count, "a claim made here is not in the table of claims"));
+            }
+            claimed = claimed.saturating_add(1);
+        }
+        let count = head.count.checked_add(1).ok_or_else(|| broken(head.count, "the log is full"))?;
+        head = Head { count, hash: row.entry.hash };
+        *reached = Some(head);
+        if required.iter().any(|known| known.count == head.count && known.hash != head.hash) {
+            return Err(broken(row.entry.position, "another record was acknowledged here"));
+        }
+    }
+    if let Some(missing) = required.iter().find(|known| known.count > head.count) {
+        let reason = format!("the log ends here, but {} records were acknowledged", missing.count);
+        return Err(broken(head.count, reason));
+    }
+    let mut held = 0u64;
+    for item in claims.iter()? {
+        item?;
+        held = held.saturating_add(1);
+    }
+    if held != claimed {
+        let reason = format!("the table of claims holds {held}, the records made {claimed}");
+        return Err(broken(head.count, reason));
+    }
+    Ok(head)
+}
+
+/// Runs the engine, which may panic on a file that was altered behind its back: that is a fault like
+/// any other.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| "the storage engine met a page it cannot read".into())
 }
 
 fn insert(write: &WriteTransaction, rows: &[Row]) -> Result<(), redb::Error> {

@@ -14,7 +14,7 @@ use alloy_primitives::B256;
 use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, Record};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -207,6 +207,15 @@ fn a_file_that_cannot_grow_fails_the_append_and_nothing_else() {
     check_filled(child, &path);
 }
 
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(thread::panicking() || unmounted.unwrap().success());
+    }
+}
+
 /// A real file system without room, where the machine lets us mount one.
 #[test]
 fn a_full_disk_fails_the_append_and_nothing_else() {
@@ -222,7 +231,8 @@ fn a_full_disk_fails_the_append_and_nothing_else() {
         println!("no leave to mount a file system: the size limit of the other test stands for it");
         return;
     }
-    let path = mount.join("log");
+    let mounted = Mounted(mount);
+    let path = mounted.0.join("log");
     let moved = directory.path().join("moved");
     let child = start("fill", &path).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
@@ -230,7 +240,7 @@ fn a_full_disk_fails_the_append_and_nothing_else() {
     for file in ["log.redb", "head"] {
         std::fs::copy(path.join(file), moved.join(file)).unwrap();
     }
-    assert!(Command::new("umount").arg(&mount).status().unwrap().success());
+    drop(mounted);
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{}", said.lines().find(|line| line.contains("reopened")).unwrap_or_default());
     let last = said.lines().filter_map(|line| line.split_once("@acknowledged ")?.1.parse::<u64>().ok()).max();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::OpenError;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::path::PathBuf;
@@ -90,5 +91,30 @@ fn a_truncated_file_is_noticed_or_harmless() {
         let head = std::fs::OpenOptions::new().write(true).open(copy.join("head")).unwrap();
         head.set_len(cut).unwrap();
         refused_or_whole(&copy, &entries, &claims, &format!("head cut at {cut}"));
+    }
+}
+
+/// Whether the log was closed or its process was killed, the refusal names the damaged record.
+#[test]
+fn the_damaged_record_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (entries, _, logs) = logs(directory.path());
+    let copy = directory.path().join("copy");
+    for log in logs {
+        for entry in entries.iter().step_by(7) {
+            copy_log(&log, &copy);
+            let mut bytes = std::fs::read(copy.join("log.redb")).unwrap();
+            // Pages of earlier commits hold the record too.
+            let hash = entry.hash.as_slice();
+            let copies: Vec<usize> =
+                (0..bytes.len() - 32).filter(|at| bytes[*at..].starts_with(hash)).collect();
+            assert!(!copies.is_empty());
+            copies.iter().for_each(|at| bytes[at + 40] ^= 1);
+            std::fs::write(copy.join("log.redb"), bytes).unwrap();
+            match Journal::open(&copy, OPTIONS) {
+                Err(OpenError::Broken { position, .. }) => assert_eq!(position, entry.position),
+                other => panic!("{}: {other:?}", log.display()),
+            }
+        }
     }
 }
