@@ -1,28 +1,22 @@
+use crate::directory::{self, DATABASE_FILE, HEAD_FILE};
 use crate::entry::{
     Batch, Claim, Entry, KIND_CLAIMS, MAX_BODY_BYTES, MAX_CLAIMS, MAX_KEY_BYTES, Record, Row,
 };
-use crate::error::{AppendError, Fault, OpenError, ReadError};
-use crate::head::{Found, Head, HeadFile};
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::head::{Head, HeadFile};
 use crate::recent::Recent;
 use crate::store::{self, Defect, Opener, SCHEMA_VERSION, Store};
 use crate::subscription::{Progress, Subscription};
-use crate::{Log, entry, inspect};
-use alloy_primitives::{B256, FixedBytes};
+use crate::{Log, inspect};
+use alloy_primitives::B256;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-
-const DATABASE_FILE: &str = "log.redb";
-const NEW_DATABASE_FILE: &str = "log.redb.new";
-const HEAD_FILE: &str = "head";
-const LOCK_FILE: &str = "lock";
 
 /// Settings of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +93,10 @@ impl Journal {
     }
 
     pub(crate) fn open_with(path: &Path, options: Options, opener: Opener) -> Result<Self, OpenError> {
-        let lock = lock(path)?;
-        let (head_file, log_id, head) = match find(path)? {
+        let lock = directory::lock(path)?;
+        let (head_file, log_id, head) = match directory::find(path)? {
             Some(found) => found,
-            None => create(path)?,
+            None => directory::create(path)?,
         };
         let (store, verified) = open_store(path, &opener, options.cache_bytes, &log_id, &[head])?;
         let mut writer = Writer { head: verified, at_ms: 0, head_file, state: State::Open };
@@ -139,7 +133,7 @@ impl Journal {
         if let Some(failed) = store.take() {
             failed.close();
         }
-        forget_cached_pages(&shared.directory.join(DATABASE_FILE));
+        directory::forget_cached_pages(&shared.directory.join(DATABASE_FILE));
         let required = [writer.head];
         let cache_bytes = shared.options.cache_bytes;
         let (opened, verified) =
@@ -325,72 +319,6 @@ impl Writer {
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let lock = options.open(path.join(LOCK_FILE)).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Finds the head file of a log that is already there; `None` if there is no log yet.
-fn find(path: &Path) -> Result<Option<(HeadFile, [u8; 16], Head)>, OpenError> {
-    let (head_path, database) = (path.join(HEAD_FILE), path.join(DATABASE_FILE));
-    let failed = |source| OpenError::Io { path: head_path.clone(), source };
-    let broken =
-        |reason: &str| OpenError::Broken { path: path.to_path_buf(), position: 0, reason: reason.to_owned() };
-    let has_database = database.try_exists().map_err(failed)?;
-    let (file, found) = match HeadFile::open(&head_path) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !has_database => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(broken("the head file is missing beside the database"));
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    match found {
-        Found::TooNew(format) => Err(OpenError::SchemaTooNew {
-            path: path.to_path_buf(),
-            found: u64::from(format),
-            supported: SCHEMA_VERSION,
-        }),
-        Found::Nothing if has_database => Err(broken("the head file cannot be read")),
-        Found::Nothing => Ok(None),
-        Found::Head { head, .. } if !has_database && head.count > 0 => {
-            Err(broken(&format!("the database is missing, but {} records were acknowledged", head.count)))
-        }
-        Found::Head { .. } if !has_database => Ok(None),
-        Found::Head { log_id, head, slot } => Ok(Some((HeadFile::resume(file, log_id, slot), log_id, head))),
-    }
-}
-
-/// Makes a new log. The database appears under its name only when it is whole, and the head file
-/// before it.
-fn create(path: &Path) -> Result<(HeadFile, [u8; 16], Head), OpenError> {
-    let log_id = FixedBytes::<16>::random().0;
-    let head = Head { count: 0, hash: entry::genesis_hash(&log_id) };
-    let io = |source| OpenError::Io { path: path.to_path_buf(), source };
-    let head_file = HeadFile::create(&path.join(HEAD_FILE), log_id, head).map_err(io)?;
-    let fresh = path.join(NEW_DATABASE_FILE);
-    let engine = |source: Fault| OpenError::Database { path: fresh.clone(), source };
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let database = redb::Database::create(&fresh).map_err(|error| engine(store::fault(error)))?;
-    store::initialise(&database, &log_id).map_err(|error| engine(Box::new(error)))?;
-    database.close().map_err(|error| engine(store::fault(error)))?;
-    File::open(&fresh).and_then(|file| file.sync_all()).map_err(io)?;
-    std::fs::rename(&fresh, path.join(DATABASE_FILE)).map_err(io)?;
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(io)?;
-    Ok((head_file, log_id, head))
-}
-
 fn open_store(
     path: &Path,
     opener: &Opener,
@@ -416,17 +344,6 @@ fn opening(path: &Path, defect: Defect) -> OpenError {
             OpenError::SchemaTooNew { path: directory, found, supported: SCHEMA_VERSION }
         }
         Defect::Fault(source) => OpenError::Database { path: path.join(DATABASE_FILE), source },
-    }
-}
-
-/// After a failed sync the system may serve from memory what never reached the disk. Best effort:
-/// what is read next should be what the disk has.
-fn forget_cached_pages(database: &Path) {
-    let forgotten = File::open(database).map_err(Fault::from).and_then(|file| {
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(Fault::from)
-    });
-    if let Err(error) = forgotten {
-        tracing::debug!(%error, "the database's cached pages were not dropped");
     }
 }
 

@@ -16,6 +16,7 @@
 //!
 //! All calls but [`Subscription::next`] block; asynchronous callers move them to a blocking thread.
 
+mod directory;
 mod entry;
 mod error;
 mod head;
