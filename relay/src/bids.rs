@@ -194,7 +194,7 @@ impl Book {
 
     /// Blocks for `slot` and later that were on offer before a restart.
     pub(crate) fn spooled(&self, slot: u64) -> io::Result<Vec<BidSubmission>> {
-        self.spool.from_slot(slot)
+        self.spool.read(slot)
     }
 
     /// The relay's public key.
@@ -300,4 +300,129 @@ impl Book {
 /// The least key of a slot.
 const fn first_key(slot: u64) -> BidKey {
     BidKey { slot, parent_hash: B256::ZERO, proposer: BlsPublicKey::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Block, tx};
+    use alloy_primitives::Bytes;
+    use earnest_builder_types::{SignedBuilderBid, domain::builder_domain, proofs::verify_transaction};
+
+    const CHAIN: u64 = 1337;
+
+    struct Table {
+        book: Book,
+        _directory: tempfile::TempDir,
+    }
+
+    fn table(max: usize) -> Table {
+        let directory = tempfile::tempdir().unwrap();
+        let key = SecretKey::from_bytes(&[7; 32]).unwrap();
+        let sealer = Sealer { key, builder_domain: builder_domain([0x10, 0, 0, 0x38]) };
+        let book = Book::new(sealer, Spool::open(directory.path()).unwrap(), max);
+        Table { book, _directory: directory }
+    }
+
+    fn required(transactions: &[Bytes]) -> Arc<[Required]> {
+        transactions.iter().map(|raw| Required::new(raw.clone(), CHAIN).unwrap()).collect()
+    }
+
+    fn block(value: u64, transactions: Vec<Bytes>) -> Block {
+        Block { value, transactions, ..Block::default() }
+    }
+
+    fn place(book: &Book, builder: u8, block: &Block, cancels: bool, held: &[Bytes]) -> Placed {
+        book.place(Candidate::new(block.submit(builder)), cancels, || required(held)).unwrap()
+    }
+
+    fn on_offer(book: &Book) -> Option<u64> {
+        let key = BidKey::of(Block::default().submit(1).message());
+        book.served(&key).map(|served| u64::try_from(served.candidate.trace.value).unwrap())
+    }
+
+    #[test]
+    fn the_best_bid_is_on_offer() {
+        let Table { book, .. } = &table(10);
+        let steps: [(u8, u64, bool, Placed, u64); 9] = [
+            (1, 10, false, Placed::Best, 10),
+            (2, 9, false, Placed::Held, 10),
+            (2, 11, false, Placed::Best, 11),
+            (1, 5, false, Placed::Worse, 11),
+            (2, 11, false, Placed::Worse, 11),
+            (1, 11, false, Placed::Held, 11),
+            (2, 3, true, Placed::Held, 11),
+            (1, 2, true, Placed::Held, 3),
+            (2, 1, true, Placed::Held, 2),
+        ];
+        for (step, (builder, value, cancels, placed, best)) in steps.into_iter().enumerate() {
+            assert_eq!(place(book, builder, &block(value, vec![]), cancels, &[]), placed, "step {step}");
+            assert_eq!(on_offer(book), Some(best), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_constrained_slot_offers_only_what_holds_the_constraints() {
+        let Table { book, .. } = &table(10);
+        let wanted = tx(1, 0, 1);
+        place(book, 1, &block(100, vec![tx(2, 0, 1)]), false, &[]);
+        place(book, 2, &block(5, vec![tx(3, 0, 1), wanted.clone()]), false, &[]);
+        assert_eq!(on_offer(book), Some(100));
+        let slot = Block::default().slot;
+        book.require(slot, || required(&[wanted.clone()])).unwrap();
+        assert_eq!(on_offer(book), Some(5));
+        // Worth more, but without it.
+        assert_eq!(place(book, 3, &block(200, vec![]), false, &[wanted.clone()]), Placed::Held);
+        assert_eq!(on_offer(book), Some(5));
+        // Worth less than the same builder's bid without it.
+        let kept = block(7, vec![tx(1, 0, 99)]);
+        assert_eq!(place(book, 3, &kept, false, &[wanted.clone()]), Placed::Best);
+        assert_eq!(on_offer(book), Some(7));
+        book.require(slot, || required(&[wanted, tx(9, 9, 9)])).unwrap();
+        assert_eq!(on_offer(book), None);
+    }
+
+    #[test]
+    fn what_is_served_is_signed_and_proven() {
+        let Table { book, .. } = &table(10);
+        let wanted = tx(1, 0, 1);
+        place(book, 1, &block(5, vec![tx(2, 0, 1), wanted.clone()]), false, &[wanted.clone()]);
+        let served = book.served(&BidKey::of(Block::default().submit(1).message())).unwrap();
+        let bid: Versioned<SignedBuilderBid> = Versioned::from_json(&served.json).unwrap();
+        assert_eq!(SignedBuilderBid::from_ssz(served.fork, &served.ssz).unwrap(), bid.data);
+        bid.data.verify(builder_domain([0x10, 0, 0, 0x38])).unwrap();
+        assert_eq!(bid.data.pubkey(), book.pubkey());
+        let with = HeaderWithProofs::from_json(&served.with_proofs).unwrap();
+        assert_eq!(with.bid, bid.data);
+        let [proof] = with.inclusions().unwrap().try_into().unwrap();
+        assert_eq!((proof.index, &proof.signed_tx), (1, &wanted));
+        let root = bid.data.header().transactions_root();
+        assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root));
+    }
+
+    #[test]
+    fn offered_blocks_are_known_and_outlive_a_restart() {
+        let Table { book, _directory } = &table(10);
+        let submission = block(5, vec![]).submit(1);
+        let (slot, hash) = (submission.message().slot, submission.message().block_hash);
+        assert!(book.known(slot, hash).is_none());
+        book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+        assert!(book.known(slot, hash).is_some());
+        assert_eq!(book.spooled(slot).unwrap(), [submission]);
+        book.prune(slot + 1);
+        assert!(book.known(slot, hash).is_none());
+        assert_eq!(on_offer(book), None);
+        assert!(book.spooled(0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_slot_takes_so_many_bids_and_no_more() {
+        let Table { book, .. } = &table(2);
+        assert_eq!(place(book, 1, &block(1, vec![]), false, &[]), Placed::Best);
+        assert_eq!(place(book, 2, &block(2, vec![]), false, &[]), Placed::Best);
+        assert_eq!(place(book, 3, &block(3, vec![]), false, &[]), Placed::Full);
+        assert_eq!(place(book, 2, &block(4, vec![]), false, &[]), Placed::Best);
+        let other = Block { slot: 99, ..Block::default() };
+        assert_eq!(place(book, 3, &other, false, &[]), Placed::Best);
+    }
 }

@@ -21,7 +21,7 @@ pub struct Config {
     /// Directory of the journal and of payloads on offer. One process at a time.
     pub data_dir: PathBuf,
     /// Beacon nodes of one network. Reads go to one that answers, blocks to all.
-    pub beacon_urls: Vec<Url>,
+    pub beacon: Vec<Url>,
     /// The network. Beacon nodes of another one are refused at the start.
     pub network: Network,
     /// Key that signs bids (BLS). Its public key is what validators put into the relay's URL.
@@ -142,7 +142,7 @@ mod tests {
 
     const LEAST: &str = r#"
         data_dir = "relay-data"
-        beacon_urls = ["http://127.0.0.1:5052"]
+        beacon = ["http://127.0.0.1:5052"]
         network = { genesis_fork_version = "0x10000910", chain_id = 560048 }
         bls_key = { file = "bls.json", password_file = "bls.txt" }
         ecdsa_key = { file = "ecdsa.hex" }

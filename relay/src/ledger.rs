@@ -149,3 +149,55 @@ impl Ledger {
         self.inner.journal.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Published, Unblinded};
+    use alloy_primitives::B256;
+    use earnest_builder_types::BidTrace;
+
+    fn open(path: &Path) -> Ledger {
+        Ledger::open(path, Options { free_space_floor: 0, ..Options::default() }).unwrap()
+    }
+
+    fn unblinded(slot: u64, root: u8) -> Event {
+        let trace = BidTrace { slot, ..BidTrace::default() };
+        let block_root = B256::repeat_byte(root);
+        Event::Unblinded(Unblinded { trace, block_root, block_number: 1, transactions: 0 })
+    }
+
+    fn claim(slot: u64, root: u8) -> Vec<Claim> {
+        vec![Claim { key: slot.to_be_bytes().to_vec(), value: B256::repeat_byte(root) }]
+    }
+
+    #[tokio::test]
+    async fn views_and_claims_outlive_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = open(directory.path());
+        ledger.write(unblinded(5, 1), claim(5, 1)).await.unwrap();
+        let published = Published { slot: 5, block_root: B256::repeat_byte(1), imported: true };
+        ledger.write(Event::Published(published), vec![]).await.unwrap();
+        ledger.write(unblinded(6, 2), claim(6, 2)).await.unwrap();
+        for restarts in 0..3 {
+            ledger.close();
+            let ledger = open(directory.path());
+            assert!(ledger.views().is_published(5, B256::repeat_byte(1)), "after {restarts} restarts");
+            assert_eq!(ledger.views().delivered(u64::MAX).count(), 1);
+            ledger.write(unblinded(5, 1), claim(5, 1)).await.unwrap();
+            let refused = ledger.write(unblinded(5, 3), claim(5, 3)).await;
+            assert!(matches!(refused, Err(WriteError::Claimed)), "{refused:?}");
+            ledger.close();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_journal_ends_the_role() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = open(directory.path());
+        ledger.close();
+        let error = ApiError::from(ledger.write(unblinded(5, 1), vec![]).await.unwrap_err());
+        assert_eq!((error.status.as_u16(), error.retry_after), (503, Some(1)));
+        assert!(matches!(ledger.broken().await, Err(LedgerError::Broken)));
+    }
+}

@@ -94,7 +94,8 @@ mod tests {
             times.sort_unstable();
             times
         };
-        let cases: [(&[(u8, u64)], &[u64]); 6] = [
+        type Case = (&'static [(u8, u64)], &'static [u64]);
+        let cases: [Case; 6] = [
             (&[(1, 500)], &[]),
             (&[(1, 499)], &[]),
             (&[(1, 501)], &[501]),

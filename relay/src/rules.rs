@@ -217,3 +217,214 @@ fn is_own_batch(calldata: &[u8], entry: &AllocationEntry, slot: Slot, network: &
             && batch.committer == entry.committer
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FORK_VERSION, PROPOSER, bls, call, tx};
+    use alloy_primitives::{B256, Bytes};
+    use earnest_protocol::{
+        RollupId, Wei,
+        inbox::encode_submit,
+        merkle,
+        objects::{
+            Commitment, CommitmentKind, Constraint, ConstraintsMessage, OrderingCommitment, SignedCommitment,
+        },
+        signing::EcdsaSecret,
+    };
+
+    const NETWORK: Network = Network { genesis_fork_version: FORK_VERSION, chain_id: 1337 };
+    const SLOT: Slot = Slot(10);
+    const SLOT_MS: u64 = 100_000;
+    const INBOX: Address = Address::repeat_byte(0xaa);
+    /// Key of the proposer's own gateway, and of the holder of rollup 7.
+    const OWN: u8 = 50;
+    const HOLDER: u8 = 51;
+
+    fn committer(number: u8) -> EcdsaSecret {
+        EcdsaSecret::from_bytes(&[number; 32]).unwrap()
+    }
+
+    fn allocation(slot: Slot) -> SlotAllocation {
+        let entry = AllocationEntry {
+            rollup_id: RollupId(7),
+            bid_hash: B256::ZERO,
+            account: Address::ZERO,
+            committer: committer(HOLDER).address(),
+            delegate: bls(HOLDER).public_key(),
+            price_wei: Wei::default(),
+            url: String::new(),
+        };
+        SlotAllocation { slot, start_ms: 50_000, auction_root: B256::ZERO, entries: vec![entry] }
+    }
+
+    fn delegation() -> Delegation {
+        Delegation {
+            proposer: bls(PROPOSER).public_key(),
+            delegate: bls(OWN).public_key(),
+            committer: committer(OWN).address(),
+            slot: SLOT,
+            metadata: allocation(SLOT).to_metadata(),
+        }
+    }
+
+    fn signed(message: Delegation) -> SignedDelegation {
+        SignedDelegation::sign(message, &bls(PROPOSER), &NETWORK).unwrap()
+    }
+
+    fn context() -> DelegationContext<'static> {
+        DelegationContext {
+            network: &NETWORK,
+            proposer: Some(bls(PROPOSER).public_key()),
+            opted_in: true,
+            slot_ms: SLOT_MS,
+            now_ms: 1_000,
+        }
+    }
+
+    fn code(refused: Result<(), Refusal>) -> String {
+        let Err(refusal) = refused else { return "ok".to_owned() };
+        let error = ApiError::from(refusal);
+        assert!(!error.message.is_empty());
+        error.body()["code"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn delegations_by_table() {
+        let other_key = Delegation { proposer: bls(1).public_key(), ..delegation() };
+        let without = Delegation { metadata: Bytes::new(), ..delegation() };
+        let other_slot = Delegation { metadata: allocation(Slot(11)).to_metadata(), ..delegation() };
+        let junk = Delegation { metadata: Bytes::from_static(b"junk"), ..delegation() };
+        let long = Delegation { metadata: vec![0; MAX_METADATA + 1].into(), ..delegation() };
+        let mut many = allocation(SLOT);
+        let entry = many.entries[0].clone();
+        many.entries =
+            (0..17).map(|id| AllocationEntry { rollup_id: RollupId(id), ..entry.clone() }).collect();
+        let many = Delegation { metadata: many.to_metadata(), ..delegation() };
+        let mut forged = signed(delegation());
+        forged.message.committer = Address::ZERO;
+        let by_another = SignedDelegation::sign(delegation(), &bls(1), &NETWORK).unwrap();
+        let elsewhere = Network { chain_id: 1, ..NETWORK };
+        let elsewhere = SignedDelegation::sign(delegation(), &bls(PROPOSER), &elsewhere).unwrap();
+        let cases = [
+            ("ok", signed(delegation()), context()),
+            ("ok", signed(without), context()),
+            ("slot_begun", signed(delegation()), DelegationContext { now_ms: SLOT_MS, ..context() }),
+            ("ok", signed(delegation()), DelegationContext { now_ms: SLOT_MS - 1, ..context() }),
+            ("unknown_slot", signed(delegation()), DelegationContext { proposer: None, ..context() }),
+            ("not_proposer", signed(other_key), context()),
+            ("not_opted_in", signed(delegation()), DelegationContext { opted_in: false, ..context() }),
+            ("bad_metadata", signed(other_slot), context()),
+            ("bad_metadata", signed(junk), context()),
+            ("bad_metadata", signed(long), context()),
+            ("bad_metadata", signed(many), context()),
+            ("bad_signature", forged, context()),
+            ("bad_signature", by_another, context()),
+            ("bad_signature", elsewhere, context()),
+        ];
+        for (index, (expected, delegation, context)) in cases.into_iter().enumerate() {
+            assert_eq!(code(check_delegation(&delegation, &context)), expected, "case {index}");
+        }
+    }
+
+    /// Calldata of a batch of one transaction, sealed for a rollup and slot by a committer.
+    fn batch(rollup: u64, slot: Slot, by: u8) -> Bytes {
+        let transactions = vec![Bytes::from_static(b"anything")];
+        let hashes: Vec<B256> = transactions.iter().map(alloy_primitives::keccak256).collect();
+        let seal = OrderingCommitment {
+            rollup_id: RollupId(rollup),
+            slot,
+            segment: 0,
+            number: 1,
+            parent: B256::repeat_byte(1),
+            first_index: 1,
+            tx_count: 0,
+            tx_root: merkle::root(0, &hashes),
+            timestamp_ms: 60_000,
+            forced_inclusion_head: 0,
+            kind: CommitmentKind::WindowSeal,
+        };
+        let commitment = Commitment::of_ordering(&seal, Address::ZERO);
+        let signed = SignedCommitment::sign(commitment, &committer(by), &NETWORK).unwrap();
+        encode_submit(&transactions, &signed, None).unwrap()
+    }
+
+    fn constraints(key: u8, transactions: &[Bytes]) -> ConstraintsMessage {
+        ConstraintsMessage {
+            proposer: bls(PROPOSER).public_key(),
+            delegate: bls(key).public_key(),
+            slot: SLOT,
+            constraints: transactions.iter().map(|tx| Constraint::inclusion(SLOT, tx.clone())).collect(),
+            receivers: vec![],
+        }
+    }
+
+    fn by(key: u8, message: ConstraintsMessage) -> SignedConstraints {
+        SignedConstraints::sign(message, &bls(key), &NETWORK).unwrap()
+    }
+
+    #[test]
+    fn constraints_by_table() {
+        let delegation = delegation();
+        let context = ConstraintContext {
+            network: &NETWORK,
+            delegation: Some(&delegation),
+            inbox: INBOX,
+            cutoff_ms: 90_000,
+            now_ms: 70_000,
+            held: 0,
+            max: 2,
+        };
+        let own = by(OWN, constraints(OWN, &[tx(1, 0, 1)]));
+        let sent =
+            |to: Address, calldata: Bytes| by(HOLDER, constraints(HOLDER, &[call(1, 0, 0, to, calldata)]));
+        let changed = |change: fn(&mut ConstraintsMessage)| {
+            let mut message = constraints(OWN, &[tx(1, 0, 1)]);
+            change(&mut message);
+            by(OWN, message)
+        };
+        let mut forged = own.clone();
+        forged.message.constraints.push(Constraint::inclusion(SLOT, tx(1, 1, 1)));
+        let cases = [
+            ("ok", own.clone(), context),
+            ("ok", own.clone(), ConstraintContext { now_ms: 89_999, ..context }),
+            ("constraint_late", own.clone(), ConstraintContext { now_ms: 90_000, ..context }),
+            ("no_delegation", own.clone(), ConstraintContext { delegation: None, ..context }),
+            ("not_proposer", changed(|message| message.proposer = bls(1).public_key()), context),
+            ("not_delegate", by(1, constraints(1, &[tx(1, 0, 1)])), context),
+            ("no_constraints", changed(|message| message.constraints.clear()), context),
+            ("ok", own.clone(), ConstraintContext { held: 1, ..context }),
+            ("too_many_constraints", own.clone(), ConstraintContext { held: 2, ..context }),
+            (
+                "unknown_constraint_type",
+                changed(|message| message.constraints[0].constraint_type = 2),
+                context,
+            ),
+            ("bad_constraint", changed(|message| message.constraints[0].payload = Bytes::new()), context),
+            (
+                "bad_constraint",
+                changed(|message| message.constraints[0] = Constraint::inclusion(Slot(11), tx(1, 0, 1))),
+                context,
+            ),
+            (
+                "bad_constraint",
+                changed(|message| {
+                    message.constraints[0] = Constraint::inclusion(SLOT, Bytes::from_static(b"x"))
+                }),
+                context,
+            ),
+            ("bad_signature", forged, context),
+            ("bad_signature", by(1, constraints(OWN, &[tx(1, 0, 1)])), context),
+            // The holder of rollup 7: its own batch to the Inbox, and nothing else.
+            ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), context),
+            ("constraint_not_allowed", sent(Address::ZERO, batch(7, SLOT, HOLDER)), context),
+            ("constraint_not_allowed", sent(INBOX, batch(8, SLOT, HOLDER)), context),
+            ("constraint_not_allowed", sent(INBOX, batch(7, Slot(11), HOLDER)), context),
+            ("constraint_not_allowed", sent(INBOX, batch(7, SLOT, OWN)), context),
+            ("constraint_not_allowed", sent(INBOX, Bytes::from_static(b"call")), context),
+        ];
+        for (index, (expected, constraints, context)) in cases.into_iter().enumerate() {
+            assert_eq!(code(check_constraints(&constraints, &context).map(drop)), expected, "case {index}");
+        }
+    }
+}

@@ -41,7 +41,7 @@ impl Spool {
     }
 
     /// Every submission for `slot` and later, without order.
-    pub(crate) fn from_slot(&self, slot: u64) -> io::Result<Vec<BidSubmission>> {
+    pub(crate) fn read(&self, slot: u64) -> io::Result<Vec<BidSubmission>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
@@ -52,7 +52,7 @@ impl Spool {
             match BidSubmission::from_ssz(fork, &fs::read(&path)?) {
                 Ok(submission) => found.push(submission),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a payload that cannot be read back")
+                    tracing::warn!(path = %path.display(), %error, "a payload that cannot be read back");
                 }
             }
         }
@@ -78,4 +78,32 @@ fn name_of(path: &Path) -> Option<(u64, ForkName)> {
     let (fork, hash) = rest.split_once('-')?;
     hash.strip_prefix("0x").filter(|hex| hex.len() == 64)?;
     Some((slot.parse().ok()?, fork.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Block;
+
+    #[test]
+    fn what_was_put_is_read_until_it_is_past() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        let (early, late) = (
+            Block { slot: 3, ..Block::default() }.submit(1),
+            Block { slot: 5, ..Block::default() }.submit(1),
+        );
+        spool.put(&early).unwrap();
+        spool.put(&late).unwrap();
+        fs::write(directory.path().join("notes.txt"), "not ours").unwrap();
+        fs::write(directory.path().join(format!("9-electra-0x{}", "00".repeat(32))), "broken").unwrap();
+        fs::write(directory.path().join("7-electra-0x00.new"), "half").unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        assert!(!directory.path().join("7-electra-0x00.new").exists());
+        assert_eq!(spool.read(0).unwrap().len(), 2);
+        assert_eq!(spool.read(4).unwrap(), [late]);
+        spool.prune(4).unwrap();
+        assert_eq!(spool.read(0).unwrap().len(), 1);
+        assert!(directory.path().join("notes.txt").exists());
+    }
 }

@@ -107,7 +107,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 
 async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let metrics = telemetry::metrics_handle()?;
-    let beacon = BeaconClient::new(config.beacon_urls.clone())?;
+    let beacon = BeaconClient::new(config.beacon.clone())?;
     let (genesis, spec) = network(&beacon, Duration::from_secs(config.beacon_wait_secs)).await?;
     same_network(&config, &genesis, &spec)?;
     let clock = spec.slot_clock(&genesis).map_err(|error| ChainError::Config(error.to_string()))?;

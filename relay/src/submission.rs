@@ -147,3 +147,115 @@ fn check_blobs(submission: &BidSubmission) -> Result<(), SubmissionError> {
     let even = commitments == blobs && blobs.checked_mul(each) == Some(proofs);
     if even { Ok(()) } else { Err(SubmissionError::Blobs) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Block, FORK_VERSION, PROPOSER, bls, tx};
+    use alloy_primitives::U256;
+    use earnest_builder_types::{BidSubmissionElectra, domain::builder_domain, sign_bid_trace};
+
+    fn expected(attributes: &PayloadAttributes) -> Expected<'_> {
+        Expected {
+            fork: Some(ForkName::Electra),
+            open: true,
+            proposer: Some(bls(PROPOSER).public_key()),
+            fee_recipient: Some(Address::repeat_byte(PROPOSER)),
+            attributes: Some(attributes),
+            builder_domain: builder_domain(FORK_VERSION),
+        }
+    }
+
+    fn good() -> BidSubmissionElectra {
+        let block = Block { transactions: vec![tx(1, 0, 1)], ..Block::default() };
+        let BidSubmission::Electra(submission) = block.submit(1) else { unreachable!() };
+        submission
+    }
+
+    /// Signs again after a change.
+    fn signed(mut submission: BidSubmissionElectra) -> BidSubmissionElectra {
+        let trace = submission.message.clone();
+        submission.signature = sign_bid_trace(trace, &bls(1), builder_domain(FORK_VERSION)).signature;
+        submission
+    }
+
+    #[test]
+    fn an_honest_block_passes() {
+        let attributes = Block::default().attributes();
+        assert_eq!(check(&BidSubmission::Electra(good()), &expected(&attributes)), Ok(()));
+    }
+
+    #[test]
+    fn each_lie_in_the_block_is_named() {
+        type Lie = fn(&mut BidSubmissionElectra);
+        let cases: [(&str, Lie); 14] = [
+            ("does not propose this slot", |bid| bid.message.proposer_pubkey = bls(1).public_key()),
+            ("the proposer registered", |bid| bid.message.proposer_fee_recipient = Address::ZERO),
+            ("parent_hash of the message", |bid| bid.execution_payload.parent_hash = B256::ZERO),
+            ("block_hash of the message", |bid| bid.message.block_hash = B256::ZERO),
+            ("gas_limit of the message", |bid| bid.message.gas_limit = 1),
+            ("gas_used of the message", |bid| bid.message.gas_used = 1),
+            ("timestamp of the payload", |bid| bid.execution_payload.timestamp += 1),
+            ("prev_randao of the payload", |bid| bid.execution_payload.prev_randao = B256::ZERO),
+            ("withdrawals of the payload", |bid| {
+                let withdrawal = alloy_eips::eip4895::Withdrawal::default();
+                bid.execution_payload.withdrawals = vec![withdrawal.into()].try_into().unwrap();
+            }),
+            ("differ in number", |bid| {
+                bid.blobs_bundle.commitments = vec![Default::default()].try_into().unwrap();
+            }),
+            ("block hash", |bid| bid.execution_payload.state_root = B256::ZERO),
+            ("block hash", |bid| bid.execution_payload.transactions = Default::default()),
+            ("block hash", |bid| {
+                bid.execution_requests.withdrawals = vec![earnest_builder_types::WithdrawalRequest {
+                    source_address: Address::ZERO,
+                    validator_pubkey: bls(1).public_key(),
+                    amount: 1,
+                }]
+                .try_into()
+                .unwrap();
+            }),
+            ("signature of another", |_| {}),
+        ];
+        let attributes = Block::default().attributes();
+        for (says, lie) in cases {
+            let mut submission = good();
+            lie(&mut submission);
+            let mut submission = signed(submission);
+            if says == "signature of another" {
+                submission.message.value = U256::from(2);
+            }
+            let error = check(&BidSubmission::Electra(submission), &expected(&attributes)).unwrap_err();
+            let says = if says == "signature of another" { "builder's signature" } else { says };
+            assert!(error.to_string().contains(says), "{says}: {error}");
+            let error = ApiError::from(error);
+            assert_eq!((error.status.as_u16(), &error.body()["code"]), (400, &400.into()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_slot_is_named() {
+        let attributes = Block::default().attributes();
+        let trace = good().message;
+        let cases = [
+            (Expected { open: false, ..expected(&attributes) }, SubmissionError::Past(trace.slot)),
+            (
+                Expected { fork: Some(ForkName::Fulu), ..expected(&attributes) },
+                SubmissionError::Fork {
+                    slot: trace.slot,
+                    found: ForkName::Electra,
+                    expected: Some(ForkName::Fulu),
+                },
+            ),
+            (
+                Expected { proposer: None, ..expected(&attributes) },
+                SubmissionError::UnknownProposer(trace.slot),
+            ),
+            (Expected { fee_recipient: None, ..expected(&attributes) }, SubmissionError::NotRegistered),
+            (Expected { attributes: None, ..expected(&attributes) }, SubmissionError::UnknownParent),
+        ];
+        for (expected, error) in cases {
+            assert_eq!(check(&BidSubmission::Electra(good()), &expected), Err(error));
+        }
+    }
+}
