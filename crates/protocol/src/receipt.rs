@@ -337,4 +337,19 @@ mod tests {
         let expected = E::ProposerSignature(SigningError::WrongSigner);
         assert_eq!(delegation_error(&with_authority(authority)), expected);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_byte_of_a_receipt_can_be_changed(at: proptest::sample::Index, to in b'0'..=b'f') {
+            let receipt = receipt();
+            let mut json = serde_json::to_vec(&receipt).unwrap();
+            let at = at.index(json.len());
+            json[at] = to;
+            if let Ok(changed) = serde_json::from_slice::<PreconfReceipt>(&json) {
+                proptest::prop_assert!(changed == receipt || changed.verify(&roots()).is_err());
+            }
+        }
+    }
 }

@@ -110,6 +110,16 @@ impl Timing {
         })
     }
 
+    /// The windows of ascending sequencing slots, `before` being the one before the first of them.
+    pub fn windows(
+        &self,
+        before: Option<Slot>,
+        slots: impl IntoIterator<Item = Slot>,
+    ) -> impl Iterator<Item = Window> {
+        let mut previous = before;
+        slots.into_iter().filter_map(move |slot| self.window(slot, previous.replace(slot)))
+    }
+
     const fn slots(&self, count: u64) -> u64 {
         self.slot_ms.saturating_mul(count)
     }
@@ -186,6 +196,15 @@ mod tests {
         // Last slot of an epoch: visible 63 slots before, so max_window binds.
         let window = MAINNET.window(Slot(32 * 40 + 31), None).unwrap();
         assert_eq!(slots_before(&MAINNET, 32 * 40 + 31, window.start_ms), 32.0);
+    }
+
+    #[test]
+    fn windows_of_a_schedule_follow_one_another() {
+        let windows: Vec<_> = MAINNET.windows(Some(Slot(990)), [Slot(1_000), Slot(1_001)]).collect();
+        assert_eq!(windows[0], MAINNET.window(Slot(1_000), Some(Slot(990))).unwrap());
+        assert_eq!(windows[1], MAINNET.window(Slot(1_001), Some(Slot(1_000))).unwrap());
+        assert_eq!(windows[0].seal_ms, windows[1].start_ms);
+        assert!(windows[0].contains(windows[0].start_ms) && !windows[0].contains(windows[0].seal_ms));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl EcdsaSecret {
         Ok(Self { secret, address: address_of(&secret.public_key(SECP256K1)) })
     }
 
-    /// A new secret from the operating system's randomness.
+    /// A new secret from the operating system's randomness; aborts if the system has none.
     #[must_use]
     pub fn random() -> Self {
         let secret = SecretKey::new(&mut secp256k1::rand::rngs::OsRng);

@@ -205,3 +205,30 @@ fn who_may_not_order_is_told() {
     let elsewhere = changed(&events[1], &committer(), |ordering| ordering.rollup_id = RollupId(1));
     assert!(matches!(after(&events[..1]).on(&elsewhere), Err(Violation::Malformed(_))));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever a connection drops, repeats or mixes up, an honest gateway is accused of nothing.
+    #[test]
+    fn an_honest_gateway_is_never_accused(order in proptest::collection::vec(0usize..6, 0..40)) {
+        let events = stream();
+        let mut checker = checker();
+        let mut taken = 0;
+        for at in order {
+            let result = checker.on(&events[at]);
+            if at == taken {
+                proptest::prop_assert!(matches!(result, Ok(ref accepted) if *accepted != Accepted::Repeated));
+                taken += 1;
+            } else if at < taken {
+                proptest::prop_assert_eq!(result, Ok(Accepted::Repeated));
+            } else {
+                let harmless = matches!(
+                    result,
+                    Err(Violation::NoWindow(SLOT) | Violation::Unsound(ChainError::Gap { .. }))
+                );
+                proptest::prop_assert!(harmless, "{:?}", result);
+            }
+        }
+    }
+}
