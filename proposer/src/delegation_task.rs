@@ -61,6 +61,13 @@ enum StepError {
     Stopped,
 }
 
+/// Codes of a relay that no later try changes. Others may: its lookahead may be behind ours.
+const FINAL: [&str; 4] = ["already_delegated", "bad_metadata", "bad_signature", "slot_begun"];
+
+fn is_final(error: &ClientError) -> bool {
+    error.refusal().is_some_and(|refusal| FINAL.contains(&refusal.code.as_str()) || refusal.status == 404)
+}
+
 impl DelegationTask {
     /// Runs until `shutdown`.
     ///
@@ -154,7 +161,7 @@ impl DelegationTask {
         let receipt = match posted.await.unwrap_or_else(|_| Err(timed_out())) {
             Ok(receipt) => receipt,
             Err(error) => {
-                if !error.is_transient() && error.refusal().is_some() {
+                if is_final(&error) {
                     self.sidecar.plan.lock().refused(place, relay);
                 }
                 return Err(error.into());

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | unconstrained | not asked | the offer of highest value, as it came |
 //! | constrained | not known from every Earnest relay | nothing |
-//! | constrained | known, none | the offer of highest value, as it came |
+//! | constrained | known, none, and no relay proves any | the offer of highest value, as it came |
 //! | constrained | known, some | the offer of highest value whose proofs show them all |
 //!
 //! Whatever goes wrong, the answer is "nothing", and the beacon node builds its own block.
@@ -232,12 +232,16 @@ impl<A> HeaderRound<A> {
                     Decision::Wait
                 };
             }
+            if !self.waiting_proven.is_empty() && !time_is_up {
+                return Decision::Wait;
+            }
+            if self.held.is_empty() {
+                // A relay may hold what it does not show to everyone; its proofs give that away.
+                let proven = self.proven.iter().flat_map(|(_, offer)| &offer.proven);
+                self.held = proven.map(|proven| Held::new(proven.transaction.clone())).collect();
+            }
             if !self.held.is_empty() {
-                return if self.waiting_proven.is_empty() || time_is_up {
-                    self.best_proven()
-                } else {
-                    Decision::Wait
-                };
+                return self.best_proven();
             }
         }
         if !self.waiting_plain.is_empty() && !time_is_up {
@@ -396,10 +400,26 @@ mod tests {
 
     #[test]
     fn a_constrained_slot_without_constraints_passes_through() {
+        for last in [Reply::Nothing, Reply::Offer(proven(4, &[])), Reply::Fault(Fault::Late)] {
+            let mut round = HeaderRound::constrained(&[0, 1], &[0]);
+            round.take(Event::Constraints(0, Ok(Vec::new())));
+            round.take(plain(0, 4));
+            assert_eq!(round.take(plain(1, 6)), Decision::Wait);
+            assert_eq!(served(&round.take(Event::Proven(0, last))), Some((1, 6)));
+        }
         let mut round = HeaderRound::constrained(&[0, 1], &[0]);
         round.take(Event::Constraints(0, Ok(Vec::new())));
-        round.take(plain(0, 4));
-        assert_eq!(served(&round.take(plain(1, 6))), Some((1, 6)));
+        round.take(plain(1, 6));
+        assert_eq!(served(&round.take(Event::Deadline)), Some((1, 6)));
+    }
+
+    #[test]
+    fn constraints_that_only_the_proofs_show_are_kept_too() {
+        let mut round = HeaderRound::constrained(&[0, 1], &[0]);
+        round.take(Event::Constraints(0, Ok(Vec::new())));
+        round.take(plain(1, 6));
+        let decision = round.take(Event::Proven(0, Reply::Offer(proven(4, &[2]))));
+        assert!(matches!(decision, Decision::Serve { source: 0, kept: 1, .. }), "{decision:?}");
     }
 
     #[test]

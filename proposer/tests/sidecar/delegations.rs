@@ -82,8 +82,9 @@ fn receipts(relay: &EcdsaSecret, received_at_ms: u64) -> Says {
     }))
 }
 
-fn busy() -> Says {
-    Says::Json(503, br#"{"code":"busy","message":"later"}"#.to_vec())
+/// A relay whose lookahead is behind ours.
+fn behind() -> Says {
+    Says::Json(400, br#"{"code":"unknown_slot","message":"later"}"#.to_vec())
 }
 
 fn open(directory: &Path) -> Journal {
@@ -93,7 +94,7 @@ fn open(directory: &Path) -> Journal {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_delegation_is_signed_and_posted_again_with_the_same_bytes_after_a_restart() {
     let stage = Stage::set().await;
-    stage.relay.says(ROUTE, busy());
+    stage.relay.says(ROUTE, behind());
     let first = stage.start(stage.cast.gateway()).await;
     let posts = stage.relay.wait_for(ROUTE, 2).await;
     stop(first).await;
@@ -146,14 +147,15 @@ async fn a_slot_we_delegated_stays_constrained_though_the_lookahead_drops_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_refuses_or_signs_with_a_strange_key_is_not_asked_again() {
     let strange = EcdsaSecret::random();
-    for says in [Says::Json(400, br#"{"code":"bad_slot","message":"no"}"#.to_vec()), receipts(&strange, 1)] {
+    let refusal = br#"{"code":"already_delegated","message":"no"}"#.to_vec();
+    for says in [Says::Json(409, refusal), receipts(&strange, 1)] {
         let stage = Stage::set().await;
-        let tired = RelayStandIn::start().await;
+        let behind_us = RelayStandIn::start().await;
         stage.relay.says(ROUTE, says);
-        tired.says(ROUTE, busy());
-        let running = stage.start_with(stage.cast.gateway(), &[&stage.relay, &tired]).await;
-        // The one that is only busy shows that the task went round.
-        tired.wait_for(ROUTE, 3).await;
+        behind_us.says(ROUTE, behind());
+        let running = stage.start_with(stage.cast.gateway(), &[&stage.relay, &behind_us]).await;
+        // The one that is only behind shows that the task went round.
+        behind_us.wait_for(ROUTE, 3).await;
         assert_eq!(stage.relay.heard(ROUTE).len(), 1);
         stop(running).await;
     }

@@ -190,7 +190,9 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
         ("constraints garbage", ok(b"[{}]".to_vec()), ok(good.clone()), None),
         ("constraints forged", forged, ok(good.clone()), None),
         ("constraints late", Says::Silence, ok(good.clone()), None),
-        ("reachable and empty", ok(b"[]".to_vec()), ok(good), Some(1_000)),
+        ("reachable and empty", ok(b"[]".to_vec()), ok(with_proofs(&bid5, &[])), Some(1_000)),
+        ("empty and no proven header", ok(b"[]".to_vec()), Says::Json(204, Vec::new()), Some(1_000)),
+        ("held but not shown", ok(b"[]".to_vec()), ok(good), Some(5)),
     ];
     for (name, constraints, proven, expected) in table {
         ours.says("relay/constraints", constraints).says("header_with_proofs", proven);

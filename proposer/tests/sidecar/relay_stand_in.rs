@@ -14,6 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
 
+/// Makes status and body out of a request's body.
+type Maker = dyn Fn(&[u8]) -> (u16, Vec<u8>) + Send + Sync;
+
 /// What an endpoint answers.
 #[derive(Clone)]
 pub(crate) enum Says {
@@ -26,7 +29,7 @@ pub(crate) enum Says {
     /// The start of an answer, and then nothing.
     Stall,
     /// What a function makes of the request.
-    Answer(Arc<dyn Fn(&[u8]) -> (u16, Vec<u8>) + Send + Sync>),
+    Answer(Arc<Maker>),
 }
 
 /// One request as it came.
