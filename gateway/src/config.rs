@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use alloy_primitives::Address;
 use earnest_http::LimitConfig;
 use earnest_protocol::{objects::Policy, window::Fraction};
+use earnest_signer::KeyFile;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -30,12 +31,12 @@ pub struct Config {
     /// Slasher named in every commitment.
     #[serde(default)]
     pub slasher: Address,
-    /// File with the committer's secp256k1 key (hex).
-    pub committer_key_file: PathBuf,
-    /// File with the BLS key that signs constraints (hex).
-    pub delegate_key_file: PathBuf,
-    /// File with the key of the L1 account that posts batches (hex).
-    pub batch_key_file: PathBuf,
+    /// The secp256k1 key that signs commitments.
+    pub committer_key: KeyFile,
+    /// The BLS key that signs constraints.
+    pub delegate_key: KeyFile,
+    /// The secp256k1 key of the L1 account that posts batches.
+    pub batch_key: KeyFile,
     /// Rollups this gateway orders.
     pub rollups: Vec<RollupConfig>,
     /// Transactions that may wait for the next microblock, all rollups together; more get 503 `busy`.
@@ -92,6 +93,21 @@ pub struct RollupConfig {
     /// Whether the rollup's transactions are bytes that the gateway does not look into.
     #[serde(default)]
     pub opaque: bool,
+}
+
+impl RollupConfig {
+    /// A rollup with the defaults.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        Self {
+            id,
+            rpc: None,
+            max_batch_bytes: default_batch_bytes(),
+            max_tx_gas: default_tx_gas(),
+            policy: default_policy(),
+            opaque: false,
+        }
+    }
 }
 
 impl Config {

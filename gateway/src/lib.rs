@@ -15,7 +15,6 @@ mod batch;
 mod board;
 mod clock;
 mod config;
-mod keys;
 mod queue;
 mod records;
 mod recovery;
@@ -44,11 +43,11 @@ use earnest_http::{
 };
 use earnest_journal::{Journal, Log, OpenError, Options};
 use earnest_protocol::{inbox, signing::Network, tx::TxRules, window::Timing};
+use earnest_signer::KeyFileError;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, RollupConfig};
-pub use keys::KeyFileError;
 pub use recovery::RecoveryError;
 pub use sequencer::SequencerError;
 
@@ -137,13 +136,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         ..Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch())
     };
 
-    let committer = Arc::new(Committer {
-        secret: keys::ecdsa(&config.committer_key_file)?,
-        network,
-        slasher: config.slasher,
-    });
-    let account = keys::ecdsa(&config.batch_key_file)?;
-    let delegate = keys::bls(&config.delegate_key_file)?;
+    let committer =
+        Arc::new(Committer { secret: config.committer_key.ecdsa()?, network, slasher: config.slasher });
+    let account = config.batch_key.ecdsa()?;
+    let delegate = config.delegate_key.bls()?;
     let address = committer.secret.address();
 
     let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };

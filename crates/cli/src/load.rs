@@ -12,7 +12,7 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Signature, TxKind, U256};
 use clap::{Args, Subcommand};
-use earnest_journal::{Batch, Journal, Options, Record};
+use earnest_journal::{Batch, Journal, Log, Options, Record};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -122,7 +122,7 @@ pub(crate) fn join(base: &Url, path: &str) -> Result<Url, Failure> {
 
 /// Median time of a bare journal append of 512 bytes.
 fn durable_write(dir: &std::path::Path) -> Result<f64, Failure> {
-    let path = dir.join(format!("probe-{}.redb", std::process::id()));
+    let path = dir.join(format!("probe-{}", std::process::id()));
     let journal = Journal::open(&path, Options::default()).map_err(|e| Failure::new(e.to_string()))?;
     let mut times = Vec::new();
     for _ in 0..400 {
@@ -131,8 +131,8 @@ fn durable_write(dir: &std::path::Path) -> Result<f64, Failure> {
         journal.append(journal.head(), batch).map_err(|e| Failure::new(e.to_string()))?;
         times.push(from.elapsed().as_secs_f64() * 1e3);
     }
-    drop(journal);
-    let _ = std::fs::remove_file(&path);
+    journal.close();
+    let _ = std::fs::remove_dir_all(&path);
     times.sort_by(f64::total_cmp);
     Ok(times.get(times.len() / 2).copied().unwrap_or_default())
 }
@@ -189,10 +189,8 @@ async fn submit_all(
         });
     }
     drop(outcomes);
-    let (times, errors, first_error) = collector
-        .await
-        .map_err(|e| Failure::new(e.to_string()))?
-        .map_err(Failure::new)?;
+    let (times, errors, first_error) =
+        collector.await.map_err(|e| Failure::new(e.to_string()))?.map_err(Failure::new)?;
     let elapsed = start.elapsed().as_secs_f64();
     let quantile = |q: f64| times.value_at_quantile(q) as f64 / 1e3;
     Ok(Report {
@@ -273,7 +271,10 @@ fn print_table(report: &Report) {
     println!("sent       {:>10}   in {:.1} s at {}/s", report.sent, report.duration_s, report.rate);
     println!("receipts   {:>10}   {:.0}/s", report.ok, report.per_s);
     println!("errors     {:>10}   {}", report.errors, report.first_error.as_deref().unwrap_or(""));
-    println!("latency ms   p50 {:.3}   p99 {:.3}   p99.9 {:.3}", report.p50_ms, report.p99_ms, report.p999_ms);
+    println!(
+        "latency ms   p50 {:.3}   p99 {:.3}   p99.9 {:.3}",
+        report.p50_ms, report.p99_ms, report.p999_ms
+    );
     if let Some(write) = report.durable_write_p50_ms {
         println!("one durable write, same run: p50 {write:.3} ms");
     }

@@ -139,7 +139,7 @@ impl OrderStream {
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 
-    async fn connect(&self) -> Result<Events, ClientError> {
+    async fn connect(&mut self) -> Result<Events, ClientError> {
         let mut request = self
             .transport
             .request(Method::GET, &format!("ordering/v1/rollups/{}/stream", self.rollup))?

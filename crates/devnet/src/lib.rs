@@ -1,1 +1,15 @@
-//! earnest-devnet
+//! A devnet in one process: an in-process beacon node over a real execution client, validators that propose
+//! through the Builder API, a builder, and every role of Earnest between them.
+
+pub mod anvil;
+pub mod beacon;
+pub mod builder;
+pub mod execution;
+pub mod network;
+mod process;
+pub mod promises;
+pub mod traffic;
+pub mod validator;
+
+pub use network::{Network, NetworkError, NetworkOptions, Ready};
+pub use process::ProcessError;

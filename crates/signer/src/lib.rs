@@ -15,6 +15,7 @@ pub mod bls_keystore;
 pub mod ecdsa_keystore;
 mod file;
 pub mod kdf;
+mod key_file;
 pub mod keyring;
 pub mod layout;
 mod local;
@@ -22,6 +23,7 @@ mod password;
 mod sign_once;
 mod signer;
 
+pub use key_file::{KeyFile, KeyFileError};
 pub use local::{LocalBls, LocalEcdsa};
 pub use password::{Password, PasswordError, PasswordSource};
 pub use sign_once::{ClaimKey, SignOnce, SignerId};

@@ -1,0 +1,200 @@
+//! `earnest verify receipt.json`: checks a receipt offline and says what was checked, line by line.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use alloy_primitives::{Address, B256, FixedBytes};
+use clap::Args;
+use earnest_builder_types::BlsPublicKey;
+use earnest_protocol::delegation::{DelegationError, TrustRoots};
+use earnest_protocol::receipt::{PreconfReceipt, ReceiptError, Verified};
+use earnest_protocol::signing::Network;
+
+use crate::failure::Failure;
+
+/// Exit status if a receipt, or a gateway, does not keep to the rules.
+pub(crate) const BROKEN: u8 = 3;
+/// Largest receipt read, in bytes.
+const MAX_RECEIPT: u64 = 1 << 20;
+
+/// An L1 network by name, or as `0xGENESIS_FORK_VERSION:CHAIN_ID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NetworkArg(pub(crate) Network);
+
+impl FromStr for NetworkArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (genesis_fork_version, chain_id) = match text {
+            "mainnet" => ([0, 0, 0, 0], 1),
+            "hoodi" => ([0x10, 0x00, 0x09, 0x10], 560_048),
+            "sepolia" => ([0x90, 0x00, 0x00, 0x69], 11_155_111),
+            "holesky" => ([0x01, 0x01, 0x70, 0x00], 17_000),
+            other => {
+                let wrong = "a network is mainnet, hoodi, sepolia, holesky, or 0xFORKVERSION:CHAINID";
+                let (version, chain) = other.split_once(':').ok_or(wrong)?;
+                let version: FixedBytes<4> = version.parse().map_err(|_| wrong)?;
+                (version.0, chain.parse().map_err(|_| wrong)?)
+            }
+        };
+        Ok(Self(Network { genesis_fork_version, chain_id }))
+    }
+}
+
+/// Options of `earnest verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 the receipt holds, 3 it does not, 1 it could not be read.")]
+pub(crate) struct VerifyArgs {
+    /// The receipt, as the gateway gave it; `-` reads standard input.
+    receipt: PathBuf,
+    /// The L1 network: mainnet, hoodi, sepolia, holesky, or 0xGENESIS_FORK_VERSION:CHAIN_ID.
+    #[arg(long)]
+    network: NetworkArg,
+    /// ECDSA address of the market relay whose word counts.
+    #[arg(long)]
+    relay: Address,
+    /// The slot's proposer, if you know it from a beacon node; else the relay's word for it is taken.
+    #[arg(long)]
+    proposer: Option<BlsPublicKey>,
+    /// The transaction that the receipt should be of.
+    #[arg(long)]
+    tx: Option<B256>,
+}
+
+pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let receipt = read(args)?;
+    let roots = TrustRoots { network: args.network.0, relay: args.relay, proposer: args.proposer };
+    let report = report(&receipt, &roots, args.tx);
+    std::io::stdout().write_all(report.text.as_bytes()).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+}
+
+fn read(args: &VerifyArgs) -> Result<PreconfReceipt, Failure> {
+    let path = args.receipt.display();
+    let failed = |cause: &dyn std::fmt::Display| Failure::new(format!("{path}: {cause}"));
+    let mut text = String::new();
+    let read = if args.receipt.as_os_str() == "-" {
+        std::io::stdin().take(MAX_RECEIPT).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(&args.receipt).and_then(|file| file.take(MAX_RECEIPT).read_to_string(&mut text))
+    };
+    read.map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&format!("not a receipt: {error}")))
+}
+
+/// What is checked, in the order in which it is.
+const CHECKS: [&str; 6] = ["transaction", "place", "path", "delegation", "relay", "committer"];
+
+struct Report {
+    text: String,
+    holds: bool,
+}
+
+fn report(receipt: &PreconfReceipt, roots: &TrustRoots, tx: Option<B256>) -> Report {
+    let verified = receipt.verify(roots);
+    let failed = match (&verified, tx) {
+        (_, Some(tx)) if tx != receipt.tx_hash => {
+            Some((0, format!("the receipt is of transaction {}", receipt.tx_hash)))
+        }
+        (Err(error), _) => Some((check_of(error), error.to_string())),
+        (Ok(_), _) => None,
+    };
+    let mut text = String::new();
+    for (number, check) in CHECKS.iter().enumerate() {
+        let (mark, words) = match &failed {
+            Some((at, words)) if number == *at => ("NO", words.clone()),
+            Some((at, _)) if number > *at => ("--", "not checked".to_owned()),
+            _ => ("ok", said(number, receipt, roots)),
+        };
+        line(&mut text, check, mark, &words);
+    }
+    let holds = match (&verified, &failed) {
+        (Ok(verified), None) => {
+            line(&mut text, "not shown", "--", &not_shown(roots, verified));
+            text.push_str("the receipt holds\n");
+            true
+        }
+        _ => {
+            text.push_str("the receipt does NOT hold\n");
+            false
+        }
+    };
+    Report { text, holds }
+}
+
+fn line(text: &mut String, check: &str, mark: &str, words: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{check:<12} {mark}  {words}");
+}
+
+const fn check_of(error: &ReceiptError) -> usize {
+    match error {
+        ReceiptError::NotAnOrdering(_)
+        | ReceiptError::Seal
+        | ReceiptError::Rollup(_)
+        | ReceiptError::Slot(_)
+        | ReceiptError::Segment(_)
+        | ReceiptError::Index { .. } => 1,
+        ReceiptError::Path => 2,
+        ReceiptError::Delegation(
+            DelegationError::ReceiptSlot(_)
+            | DelegationError::ReceiptHash
+            | DelegationError::TooLate { .. }
+            | DelegationError::RelaySignature(_),
+        ) => 4,
+        ReceiptError::Delegation(_) => 3,
+        ReceiptError::Signature(_) | ReceiptError::Committer { .. } => 5,
+    }
+}
+
+/// What a check that held says.
+fn said(check: usize, receipt: &PreconfReceipt, roots: &TrustRoots) -> String {
+    let delegation = &receipt.authority.delegation.message;
+    match check {
+        0 => receipt.tx_hash.to_string(),
+        1 => format!(
+            "rollup {}, slot {}, segment {}, index {}: among the commitment's own",
+            receipt.rollup_id, receipt.slot, receipt.segment, receipt.index
+        ),
+        2 => {
+            format!("{} hashes lead from the transaction at its index to the signed root", receipt.path.len())
+        }
+        3 => format!("validator {} signed over the right to order this rollup", delegation.proposer),
+        4 => format!(
+            "{} had the delegation at {} ms, before the window's start",
+            roots.relay, receipt.authority.receipt.message.received_at_ms
+        ),
+        _ => receipt.commitment.committer(&roots.network).map_or_else(
+            |error| error.to_string(),
+            |committer| format!("signed by {committer}, who holds the window"),
+        ),
+    }
+}
+
+fn not_shown(roots: &TrustRoots, verified: &Verified) -> String {
+    let mut words = String::new();
+    if roots.proposer.is_none() {
+        words.push_str("that the validator proposes the slot (the relay's word; --proposer checks it), ");
+    }
+    let _ =
+        write!(words, "that the batch of slot {} reached L1 (earnest follow --l1)", verified.commitment.slot);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_by_name_and_by_number() {
+        let network = |text: &str| text.parse::<NetworkArg>().map(|network| network.0);
+        assert_eq!(network("mainnet").unwrap().chain_id, 1);
+        assert_eq!(network("0x10000910:560048"), network("hoodi"),);
+        for bad in ["", "main", "0x10:1", "0x10000910", "0x10000910:x", "10000910x:1"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Blocks proposed through the relay, and what stops a second one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod world;
+
+use earnest_builder_types::{ForkCodec, PayloadAndBlobs, Versioned};
+use earnest_client::{HeaderRequest, Limits, RelayClient};
+use earnest_devnet::validator::{Outcome, Submission, ValidatorOptions, Validators};
+use serde_json::{Value, json};
+use world::{Setting, World, unhurried};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn validators_propose_blocks_of_the_relay() {
+    let world = World::start(Setting { timing: unhurried(), ..Setting::default() }).await;
+    let builder = world.builder().await;
+    for submission in [Submission::V1, Submission::V2] {
+        let url = Some(world.relay.url.clone());
+        let mut options = ValidatorOptions::new(world.keys.clone(), world.node.url().clone(), url);
+        options.submission = submission;
+        let validators = Validators::start(options).await.unwrap();
+        let mut reports = validators.reports();
+        // The first slot may come before the builder knows who is registered.
+        let mut from = 0;
+        let (block_root, block_hash) = loop {
+            let proposal = Validators::proposal_from(&mut reports, from).await.unwrap();
+            from = proposal.slot + 1;
+            match proposal.outcome {
+                Outcome::Builder { block_root, block_hash, .. } => break (block_root, block_hash),
+                other => assert!(from < 20, "no block of the relay by slot {from}: {other:?}"),
+            }
+        };
+        let head = world.node.wait_for_head(|head| head.root == block_root || head.header.slot >= from).await;
+        assert!(world.node.chain(|chain| chain.block(block_root).is_some()), "{head:?}");
+        let path = format!("/relay/v1/data/bidtraces/proposer_payload_delivered?block_hash={block_hash}");
+        let (status, rows) = world.get(&path).await;
+        assert_eq!((status, rows.as_array().unwrap().len()), (200, 1));
+        assert_eq!(rows[0]["slot"], (from - 1).to_string());
+        validators.shutdown().await;
+    }
+    builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_block_for_a_slot_whatever_restarts_come_between() {
+    let world = World::start(Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let mut reports = builder.reports();
+    let slot = world.bid(&mut reports, world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    let first = world.blinded(slot, &bid, index, &key, 1);
+    let second = world.blinded(slot, &bid, index, &key, 2);
+
+    // A crash between header and payload: the header is honoured.
+    let world = world.restart().await;
+    let (status, payload) = world.post("/eth/v1/builder/blinded_blocks", &first).await;
+    assert_eq!(status, 200, "{payload}");
+    let payload = Versioned::<PayloadAndBlobs>::from_json(&serde_json::to_vec(&payload).unwrap()).unwrap();
+    assert_eq!(payload.data.payload().block_hash(), bid.header().block_hash());
+
+    let refused = json!({"code": 400, "message": "another block of this slot was unblinded before"});
+    for version in ["v1", "v2"] {
+        let path = format!("/eth/{version}/builder/blinded_blocks");
+        assert_eq!(world.post(&path, &second).await, (400, refused.clone()));
+    }
+    let world = world.restart().await;
+    assert_eq!(world.post("/eth/v1/builder/blinded_blocks", &second).await, (400, refused));
+    assert_eq!(world.post("/eth/v2/builder/blinded_blocks", &first).await, (202, Value::Null));
+
+    // The same in SSZ.
+    let client = RelayClient::new(&world.relay.url, Limits::default()).unwrap();
+    client.submit_blinded_v2(&first).await.unwrap();
+    let refusal = client.submit_blinded_v2(&second).await.unwrap_err();
+    assert_eq!(refusal.refusal().unwrap().status, 400);
+    assert_eq!(world.node.head().header.slot, slot, "published");
+    builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_in_json_and_ssz_are_one_bid() {
+    let world = World::start(Setting { slot_ms: 4_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let slot = world.bid(&mut builder.reports(), world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    bid.verify(world.node.builder_domain()).unwrap();
+    assert_eq!(bid.pubkey(), world.relay.pubkey);
+
+    let client = RelayClient::new(&world.relay.url, Limits::default()).unwrap();
+    let parent_hash = bid.header().parent_hash();
+    let wanted = HeaderRequest { slot, parent_hash, pubkey: key.public_key() };
+    assert_eq!(client.header(&wanted).await.unwrap(), Some(bid.clone()));
+    let with = client.header_with_proofs(&wanted, std::time::Duration::from_secs(5)).await.unwrap().unwrap();
+    assert_eq!(with.bid, bid);
+    assert_eq!(with.inclusions().unwrap(), []);
+
+    // What must not be unblinded, each by its own words; then what may.
+    let good = world.blinded(slot, &bid, index, &key, 0);
+    let other = (index + 1) % 4;
+    let other_key = world.keys[usize::try_from(other).unwrap()].clone();
+    let cases = [
+        (
+            world.blinded(slot, &bid, other, &other_key, 0),
+            format!("validator {other} does not propose this slot"),
+        ),
+        (
+            world.blinded(slot, &bid, index, &other_key, 0),
+            "proposer's signature: signature does not verify".to_owned(),
+        ),
+        (
+            world.blinded(slot + 1, &bid, index, &key, 0),
+            "the header is not one that this relay offered".to_owned(),
+        ),
+    ];
+    for (block, message) in cases {
+        let expected = json!({"code": 400, "message": message});
+        assert_eq!(world.post("/eth/v1/builder/blinded_blocks", &block).await, (400, expected));
+    }
+    let mut changed = serde_json::to_value(&good).unwrap();
+    changed["message"]["body"]["execution_payload_header"]["gas_used"] = json!("1");
+    let expected = json!({"code": 400, "message": "the header is not the one that this relay offered"});
+    assert_eq!(world.post("/eth/v1/builder/blinded_blocks", &changed).await, (400, expected));
+    let answer = world
+        .http
+        .post(world.url("/eth/v1/builder/blinded_blocks"))
+        .header("accept", "application/octet-stream")
+        .json(&good)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["eth-consensus-version"], "electra");
+    let payload = PayloadAndBlobs::from_ssz(good.fork(), &answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(payload.payload().block_hash(), bid.header().block_hash());
+    builder.shutdown().await;
+}
