@@ -117,7 +117,7 @@ impl ExecutionClient {
     /// # Errors
     /// As [`Self::call_method`].
     pub async fn chain_id(&self) -> Result<u64, ChainError> {
-        self.call_method::<U64>("eth_chainId", ()).await.map(|id| id.to())
+        self.call_method::<U64>("eth_chainId", [(); 0]).await.map(|id| id.to())
     }
 
     /// `eth_blockNumber`.
@@ -125,7 +125,7 @@ impl ExecutionClient {
     /// # Errors
     /// As [`Self::call_method`].
     pub async fn block_number(&self) -> Result<u64, ChainError> {
-        self.call_method::<U64>("eth_blockNumber", ()).await.map(|number| number.to())
+        self.call_method::<U64>("eth_blockNumber", [(); 0]).await.map(|number| number.to())
     }
 
     /// `eth_sendRawTransaction`: the hash of the transaction the node took.

@@ -12,8 +12,9 @@ pub mod slot_clock;
 mod transport;
 
 pub use beacon::{
-    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, EventTopic, Genesis, Head, NodeOutcome,
-    PublishReport, Published, Spec, SyncStatus, ValidatorRecord,
+    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, EventTopic, Genesis, Head, LocalBlock,
+    NodeOutcome, PayloadAttributesData, PayloadAttributesEvent, PublishReport, Published, Spec, SyncStatus,
+    ValidatorRecord,
 };
 pub use error::ChainError;
 pub use execution::{ExecutionClient, ExecutionOptions};

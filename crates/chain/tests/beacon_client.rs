@@ -12,13 +12,16 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, Query},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
-use earnest_chain::{BeaconClient, BeaconEvent, BeaconOptions, ChainError, EventTopic, Spec};
+use earnest_builder_types::{ForkCodec, ForkName, SignedBlockContents};
+use earnest_chain::{
+    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, ChainError, EventTopic, Published, Spec,
+};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -268,4 +271,76 @@ fn the_public_networks_specifications_are_read() {
         assert_eq!((spec.slot_ms(), spec.slots_per_epoch()), (Some(12_000), Some(32)), "{name}");
         assert!(spec.fork_at(u64::MAX - 1).is_some(), "{name}");
     }
+}
+
+/// The smallest full block there is: Capella's, all zero but for its list offsets.
+fn block() -> SignedBlockContents {
+    let header = json!({
+        "slot": "1", "proposer_index": "2", "parent_root": root(1), "state_root": root(2),
+        "body": {
+            "randao_reveal": format!("0x{}", hex_of(0, 96)),
+            "eth1_data": {"deposit_root": root(0), "deposit_count": "0", "block_hash": root(0)},
+            "graffiti": root(0), "proposer_slashings": [], "attester_slashings": [], "attestations": [],
+            "deposits": [], "voluntary_exits": [],
+            "sync_aggregate": {
+                "sync_committee_bits": format!("0x{}", hex_of(0, 64)),
+                "sync_committee_signature": format!("0x{}", hex_of(0, 96))
+            },
+            "execution_payload": {
+                "parent_hash": root(0), "fee_recipient": format!("0x{}", hex_of(0, 20)), "state_root": root(0),
+                "receipts_root": root(0), "logs_bloom": format!("0x{}", hex_of(0, 256)), "prev_randao": root(0),
+                "block_number": "1", "gas_limit": "1", "gas_used": "0", "timestamp": "1", "extra_data": "0x",
+                "base_fee_per_gas": "7", "block_hash": root(0), "transactions": [], "withdrawals": []
+            },
+            "bls_to_execution_changes": []
+        }
+    });
+    let signed = json!({"message": header, "signature": format!("0x{}", hex_of(0, 96))});
+    SignedBlockContents::from_json(ForkName::Capella, signed.to_string().as_bytes()).unwrap()
+}
+
+/// A node that answers a block with `status`, if it likes the block's form.
+async fn publishing(status: StatusCode, media: &'static str) -> Url {
+    let answer = async move |Query(query): Query<std::collections::HashMap<String, String>>,
+                             headers: HeaderMap,
+                             body: Bytes| {
+        assert_eq!(query["broadcast_validation"], "consensus_and_equivocation");
+        assert_eq!(headers["eth-consensus-version"], "capella");
+        if headers["content-type"] != media {
+            return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+        }
+        let read = match media {
+            "application/json" => SignedBlockContents::from_json(ForkName::Capella, &body),
+            _ => SignedBlockContents::from_ssz(ForkName::Capella, &body),
+        };
+        assert_eq!(read.unwrap(), block());
+        (status, Json(json!({"code": status.as_u16(), "message": "word of the node"}))).into_response()
+    };
+    serve(Router::new().route("/eth/v2/beacon/blocks", post(answer))).await
+}
+
+#[tokio::test]
+async fn a_block_goes_to_every_node_and_each_has_its_own_word() {
+    let (ssz, text) = ("application/octet-stream", "application/json");
+    let nodes = [
+        publishing(StatusCode::OK, ssz).await,
+        publishing(StatusCode::ACCEPTED, ssz).await,
+        publishing(StatusCode::OK, text).await,
+        publishing(StatusCode::BAD_REQUEST, ssz).await,
+    ];
+    let validation = BroadcastValidation::ConsensusAndEquivocation;
+    let report = client(nodes.clone()).publish_block(&block(), validation).await;
+    let [imported, spread, json_only, refused] = [0, 1, 2, 3].map(|index| &report.nodes[index].outcome);
+    assert_eq!(imported, &Ok(Published::Imported));
+    assert_eq!(spread, &Ok(Published::BroadcastNotImported));
+    assert_eq!(json_only, &Ok(Published::Imported), "JSON is sent where SSZ is refused");
+    assert!(
+        matches!(refused, Err(ChainError::Status { status: 400, message, .. }) if message == "word of the node")
+    );
+    assert!(report.imported() && report.broadcast());
+
+    let report = client([nodes[1].clone()]).publish_block(&block(), validation).await;
+    assert!(!report.imported() && report.broadcast());
+    let report = client([nodes[3].clone()]).publish_block(&block(), validation).await;
+    assert!(!report.imported() && !report.broadcast());
 }

@@ -6,6 +6,7 @@
 mod events;
 mod genesis;
 mod head;
+mod produce;
 mod publish;
 mod state;
 
@@ -23,6 +24,7 @@ use url::Url;
 pub use events::{BeaconEvent, EventTopic, PayloadAttributesData, PayloadAttributesEvent};
 pub use genesis::{Genesis, Spec};
 pub use head::{Head, SyncStatus};
+pub use produce::LocalBlock;
 pub use publish::{BroadcastValidation, NodeOutcome, PublishReport, Published};
 pub use state::ValidatorRecord;
 
