@@ -104,15 +104,18 @@ pub struct Running {
     /// Who signs its commitments.
     pub committer: Address,
     supervisor: Supervisor,
+    journal: Journal,
 }
 
 impl Running {
-    /// Waits for the end: after shutdown, or when a task fails.
+    /// Waits for the end, after shutdown or when a task fails; then the journal is free for another process.
     ///
     /// # Errors
     /// The task that ended on its own.
     pub async fn join(self) -> Result<(), TaskEnded> {
-        self.supervisor.join().await
+        let ended = self.supervisor.join().await;
+        self.journal.close();
+        ended
     }
 }
 
@@ -171,7 +174,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let queue = Queue::new(commands);
 
     let sequencer = Sequencer {
-        journal,
+        journal: journal.clone(),
         committer,
         board: Arc::clone(&board),
         feed: feed.clone(),
@@ -250,7 +253,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let router = api::router(state, &limiter).merge(operation_router(health, metrics_handle()?));
     supervisor.spawn("api", serve(listener, router, ServerLimits::default(), supervisor.token()));
     tracing::info!(address = %local, committer = %address, "gateway listens");
-    Ok(Running { address: local, committer: address, supervisor })
+    Ok(Running { address: local, committer: address, supervisor, journal })
 }
 
 fn rules(rollup: &RollupConfig) -> TxRules {

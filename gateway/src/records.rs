@@ -1,12 +1,15 @@
 //! What the gateway's journal holds. Everything the gateway knows after a restart is a fold over these.
 
+use alloy_primitives::Address;
 use alloy_sol_types::{SolValue, sol};
 use earnest_journal::{Claim, Entry, Record};
 use earnest_protocol::{
     objects::{
-        Authority, Object, ObjectError, OrderingCommitment, SignedConstraintReceipt, SignedConstraints,
+        Authority, Commitment, Object, ObjectError, OrderingCommitment, SignedConstraintReceipt,
+        SignedConstraints,
     },
     ordering::Draft,
+    signing::Network,
 };
 
 sol! {
@@ -52,6 +55,8 @@ pub(crate) struct WindowOpened {
     pub(crate) start_ms: u64,
     /// End of the window, milliseconds since the Unix epoch.
     pub(crate) seal_ms: u64,
+    /// What its signatures are for.
+    pub(crate) network: Network,
     /// Head of the rollup's forced-inclusion queue, fixed for the window.
     pub(crate) forced_inclusion_head: u64,
     /// The delegation and the relay's receipt for it.
@@ -122,9 +127,18 @@ impl Event {
 impl OrderedBody {
     /// The body of a draft.
     #[must_use]
-    pub(crate) fn of(draft: &Draft) -> Self {
+    pub(crate) fn of(draft: &Draft, slasher: Address) -> Self {
+        let commitment = Commitment::of_encoded_ordering(draft.payload.clone(), slasher).abi_encode().into();
         let transactions = draft.txs.iter().map(|tx| tx.raw.clone()).collect();
-        Self { commitment: draft.payload.clone(), transactions }
+        Self { commitment, transactions }
+    }
+
+    /// The exact commitment to sign.
+    ///
+    /// # Errors
+    /// When the bytes are not one.
+    pub(crate) fn commitment(&self) -> Result<Commitment, ObjectError> {
+        Commitment::abi_decode(&self.commitment)
     }
 
     /// The record to append.
@@ -138,7 +152,7 @@ impl OrderedBody {
     /// # Errors
     /// When the bytes are not one.
     pub(crate) fn ordering(&self) -> Result<OrderingCommitment, ObjectError> {
-        OrderingCommitment::abi_decode(&self.commitment)
+        self.commitment()?.ordering()
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
 use earnest_journal::{Journal, KIND_CLAIMS, Log, ReadError};
 use earnest_protocol::{
     RollupId,
     objects::{Authority, ObjectError, OrderingCommitment},
     ordering::{ChainError, WindowEngine},
-    signing::SigningError,
 };
 
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     board::{Board, Signed},
     config::RollupConfig,
     records::{Event, OrderedBody, RecordError, WindowOpened},
-    sequencer::{Active, Committer, Rollup},
+    sequencer::{Active, CommitError, Committer, Rollup},
 };
 
 const READ_ENTRIES: usize = 1024;
@@ -51,9 +50,22 @@ pub enum RecoveryError {
         /// What does not follow.
         reason: ChainError,
     },
-    /// The committer's key does not sign.
+    /// A durable commitment cannot be signed.
     #[error(transparent)]
-    Signing(#[from] SigningError),
+    Commit(#[from] CommitError),
+    /// The journal is of another committer or network: going on would sign its places anew.
+    #[error(
+        "the journal has a window of slot {slot} that was delegated to {holder} on chain {chain_id}, which this \
+         gateway does not sign for: start it with that key and network, or with a new data_dir"
+    )]
+    Foreign {
+        /// L1 slot of the window.
+        slot: u64,
+        /// Committer that the window was delegated to; zero if it names none for the rollup.
+        holder: Address,
+        /// Chain id that its signatures were for.
+        chain_id: u64,
+    },
 }
 
 /// One window while the journal is read.
@@ -149,6 +161,12 @@ impl Fold<'_> {
 
     fn open(&mut self, position: u64, opened: WindowOpened) -> Result<(), RecoveryError> {
         let id: RollupId = opened.rollup_id.into();
+        let allocation = opened.authority.delegation.message.allocation().ok();
+        let holder = allocation.and_then(|it| it.entry(id).map(|entry| entry.committer)).unwrap_or_default();
+        if holder != self.committer.secret.address() || opened.network != self.committer.network {
+            let (slot, chain_id) = (opened.slot, opened.network.chain_id);
+            return Err(RecoveryError::Foreign { slot, holder, chain_id });
+        }
         self.close(id)?;
         let authority = Arc::new(opened.authority.clone());
         self.windows.insert(id, Past { opened, position, authority, links: Vec::new() });
@@ -158,7 +176,7 @@ impl Fold<'_> {
     fn order(&mut self, position: u64, body: OrderedBody) -> Result<(), RecoveryError> {
         let ordering = body.ordering().map_err(|reason| RecoveryError::NoOrdering { position, reason })?;
         let Some(past) = self.windows.get_mut(&ordering.rollup_id) else { return Ok(()) };
-        let commitment = self.committer.sign(&body.commitment)?;
+        let commitment = self.committer.sign(&body)?;
         let hashes: Vec<B256> = body.transactions.iter().map(keccak256).collect();
         let authority = Arc::clone(&past.authority);
         let signed = Arc::new(Signed::again(position, ordering.clone(), commitment, hashes, authority));

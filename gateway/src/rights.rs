@@ -132,6 +132,7 @@ impl Rights {
             slot: slot.0,
             start_ms,
             seal_ms,
+            network: self.network,
             forced_inclusion_head,
             authority: authority.clone(),
         };

@@ -14,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256};
 use earnest_journal::{AppendError, Batch, Journal, Log};
 use earnest_protocol::{
     RollupId, Slot,
-    objects::{Authority, Commitment, SignedCommitment},
+    objects::{Authority, ObjectError, SignedCommitment},
     ordering::{Draft, EngineError, Limits, Places, PushError, Pushed, WindowConfig, WindowEngine},
     signing::{EcdsaSecret, Network, SigningError},
     tx::ValidatedTx,
@@ -35,8 +35,8 @@ use crate::{
     stream::Feed,
 };
 
-/// The longest the sequencer sleeps; a window that should open or end is never noticed later than this.
-const NAP: Duration = Duration::from_millis(50);
+/// The longest the sequencer sleeps, so that it notices a clock that was set.
+const LONGEST_NAP: Duration = Duration::from_millis(50);
 
 /// What the sequencer is asked to do.
 #[derive(Debug)]
@@ -71,12 +71,23 @@ pub enum SequencerError {
     /// A record could not be written.
     #[error("a delegation does not serialise: {0}")]
     Record(#[from] serde_json::Error),
-    /// The committer's key does not sign.
-    #[error("the committer's key does not sign: {0}")]
-    Signing(#[from] SigningError),
+    /// What is durable was not signed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The ordering engine contradicts itself.
     #[error("the ordering engine failed, a defect: {0}")]
     Engine(#[from] EngineError),
+}
+
+/// Why a durable commitment was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The committer's key does not sign.
+    #[error("the committer's key does not sign: {0}")]
+    Signing(#[from] SigningError),
+    /// The record holds no commitment, a defect.
+    #[error("the record holds no commitment: {0}")]
+    Record(#[from] ObjectError),
 }
 
 /// Who signs, and for which network.
@@ -88,10 +99,9 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Signs an encoded ordering that is durable. Deterministic, so that a restart gives the same bytes.
-    pub(crate) fn sign(&self, ordering: &Bytes) -> Result<SignedCommitment, SigningError> {
-        let commitment = Commitment::of_encoded_ordering(ordering.clone(), self.slasher);
-        SignedCommitment::sign(commitment, &self.secret, &self.network)
+    /// Signs a commitment that is durable. Deterministic, so that a restart gives the same bytes.
+    pub(crate) fn sign(&self, body: &OrderedBody) -> Result<SignedCommitment, CommitError> {
+        Ok(SignedCommitment::sign(body.commitment()?, &self.secret, &self.network)?)
     }
 }
 
@@ -127,11 +137,33 @@ pub(crate) struct Rollup {
     pub(crate) newest: Option<Slot>,
     /// Places of the window before.
     pub(crate) previous: Arc<Places>,
+    /// Transactions that came while one window was ending and the next, which follows at once, not open yet.
+    pub(crate) parked: Vec<Arc<ValidatedTx>>,
 }
 
 impl Rollup {
     pub(crate) fn new(config: RollupConfig) -> Self {
-        Self { config, active: None, waiting: BTreeMap::new(), newest: None, previous: Arc::default() }
+        Self {
+            config,
+            active: None,
+            waiting: BTreeMap::new(),
+            newest: None,
+            previous: Arc::default(),
+            parked: Vec::new(),
+        }
+    }
+
+    /// When a window opens or ends next, Unix milliseconds.
+    fn due_ms(&self) -> Option<u64> {
+        match &self.active {
+            Some(active) => Some(active.seal_ms),
+            None => self.waiting.first_key_value().map(|(_, window)| window.start_ms),
+        }
+    }
+
+    /// Whether the next window has begun.
+    fn next_is_due(&self, now: u64) -> bool {
+        self.waiting.values().any(|window| window.start_ms <= now && now < window.seal_ms)
     }
 
     /// What the engine of a window is opened with.
@@ -175,9 +207,13 @@ impl Sequencer {
         stop: &CancellationToken,
     ) -> Result<(), SequencerError> {
         while !stop.is_cancelled() {
-            self.turn(now_ms())?;
-            while self.round(now_ms())? {}
-            match commands.recv_timeout(NAP) {
+            loop {
+                self.turn(now_ms())?;
+                if !self.round(now_ms())? {
+                    break;
+                }
+            }
+            match commands.recv_timeout(self.nap(now_ms())) {
                 Ok(command) => self.take(command)?,
                 Err(mpsc::RecvTimeoutError::Timeout) => continue,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
@@ -188,6 +224,15 @@ impl Sequencer {
             }
         }
         Ok(())
+    }
+
+    /// How long nothing is due.
+    fn nap(&self, now: u64) -> Duration {
+        let due = self.rollups.values().filter_map(Rollup::due_ms).min();
+        due.map_or(LONGEST_NAP, |due| {
+            // Not zero: what is due and cannot be done, for want of space, must not spin.
+            Duration::from_millis(due.saturating_sub(now).max(1)).min(LONGEST_NAP)
+        })
     }
 
     fn take(&mut self, command: Command) -> Result<(), SequencerError> {
@@ -216,76 +261,115 @@ impl Sequencer {
     }
 
     fn submit(&mut self, id: RollupId, transaction: ValidatedTx, answer: Answer) {
-        let refuse = |answer: Answer, refusal| {
-            let _ = answer.send(Err(refusal));
-        };
-        let Some(active) = self.rollups.get_mut(&id).and_then(|rollup| rollup.active.as_mut()) else {
-            return refuse(answer, Refusal::NotOpen);
-        };
+        let transaction = Arc::new(transaction);
+        self.answers.entry((id, transaction.hash)).or_default().push(answer);
         if matches!(self.journal.writable(), Err(AppendError::NoSpace { .. })) {
-            return refuse(answer, Refusal::NoSpace);
+            return self.refuse(id, &transaction.hash, &Refusal::NoSpace);
         }
+        self.push(id, transaction, now_ms());
+    }
+
+    /// Gives a transaction to the open window, keeps it for one that follows at once, or refuses it.
+    fn push(&mut self, id: RollupId, transaction: Arc<ValidatedTx>, now: u64) {
         let hash = transaction.hash;
-        match active.engine.push(Arc::new(transaction)) {
-            Ok(Pushed::Queued | Pushed::Waiting) => self.answers.entry((id, hash)).or_default().push(answer),
+        let Some(rollup) = self.rollups.get_mut(&id) else { return };
+        let next_is_due = rollup.next_is_due(now);
+        let pushed = match &mut rollup.active {
+            Some(active) if active.engine.state().is_open() => active.engine.push(transaction),
+            _ if next_is_due && rollup.parked.len() < self.microblock_transactions => {
+                rollup.parked.push(transaction);
+                return;
+            }
+            _ => return self.refuse(id, &hash, &Refusal::NotOpen),
+        };
+        match pushed {
+            Ok(Pushed::Queued | Pushed::Waiting) => {}
             Ok(Pushed::Placed(_)) => match self.board.find(id, &hash) {
-                Some(place) => {
-                    let _ = answer.send(Ok(place));
-                }
-                None => refuse(answer, Refusal::NotOpen),
+                Some(place) => self.answer(id, &hash, &place),
+                None => self.refuse(id, &hash, &Refusal::NotOpen),
             },
-            Err(PushError::WindowFull) => refuse(answer, Refusal::WindowFull),
-            Err(PushError::TooLarge) => refuse(answer, Refusal::TooLarge),
-            Err(PushError::Refused(_)) => refuse(answer, Refusal::NotOpen),
+            Err(PushError::WindowFull) => self.refuse(id, &hash, &Refusal::WindowFull),
+            Err(PushError::TooLarge) => self.refuse(id, &hash, &Refusal::TooLarge),
+            Err(PushError::Refused(_)) => self.refuse(id, &hash, &Refusal::NotOpen),
         }
     }
 
-    /// Opens windows that have begun and ends those that are over.
+    fn answer(&mut self, id: RollupId, hash: &B256, place: &Place) {
+        for answer in self.answers.remove(&(id, *hash)).into_iter().flatten() {
+            let _ = answer.send(Ok(place.clone()));
+        }
+    }
+
+    fn refuse(&mut self, id: RollupId, hash: &B256, refusal: &Refusal) {
+        for answer in self.answers.remove(&(id, *hash)).into_iter().flatten() {
+            let _ = answer.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Ends windows that are over and opens those that have begun.
     fn turn(&mut self, now: u64) -> Result<(), SequencerError> {
-        for (id, rollup) in &mut self.rollups {
-            if let Some(active) = &mut rollup.active {
-                if now >= active.seal_ms {
-                    let left = active.engine.close();
-                    refuse_all(&mut self.answers, *id, left.iter().map(|tx| tx.hash), &Refusal::NotOpen);
-                }
-                continue;
-            }
-            let Some(entry) = rollup.waiting.first_entry() else { continue };
-            if now < entry.get().start_ms {
-                continue;
-            }
-            if now >= entry.get().seal_ms {
-                tracing::warn!(rollup = %id, slot = entry.get().slot, "window over before it was taken up");
-                entry.remove();
-                continue;
-            }
-            let batch = Batch {
-                records: vec![Event::WindowOpened(Box::new(entry.get().clone())).to_record()?],
-                claims: vec![],
-            };
-            let position = self.journal.head();
-            match self.journal.append(position, batch) {
-                Ok(_) => {}
-                Err(AppendError::NoSpace { free, floor }) => {
-                    out_of_space(free, floor);
+        let ids: Vec<RollupId> = self.rollups.keys().copied().collect();
+        for id in ids {
+            let Some(rollup) = self.rollups.get_mut(&id) else { continue };
+            let left = match &mut rollup.active {
+                Some(active) if now >= active.seal_ms => active.engine.close(),
+                Some(_) => continue,
+                None => {
+                    self.open(id, now)?;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
-            }
-            let window = entry.remove();
-            rollup.newest = Some(window.slot.into());
-            let config = rollup.window_config(&window, self.microblock_transactions);
-            let active = Active {
-                engine: WindowEngine::open(config, Arc::clone(&rollup.previous)),
-                authority: Arc::new(window.authority.clone()),
-                start_ms: window.start_ms,
-                seal_ms: window.seal_ms,
-                position,
             };
-            self.board.set_open(*id, Some(active.view()));
-            self.feed.window(position, &window, &active.authority);
-            tracing::info!(rollup = %id, slot = window.slot, start_ms = window.start_ms, "window opened");
-            rollup.active = Some(active);
+            // They go on into the next window, if it follows at once.
+            for transaction in left {
+                self.push(id, transaction, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a rollup's next window if it has begun.
+    fn open(&mut self, id: RollupId, now: u64) -> Result<(), SequencerError> {
+        let Some(rollup) = self.rollups.get_mut(&id) else { return Ok(()) };
+        while let Some(over) = rollup.waiting.first_entry().filter(|entry| now >= entry.get().seal_ms) {
+            let over = over.remove();
+            tracing::warn!(rollup = %id, slot = over.slot, "window over before it was taken up");
+        }
+        let parked = std::mem::take(&mut rollup.parked);
+        let Some(entry) = rollup.waiting.first_entry().filter(|entry| now >= entry.get().start_ms) else {
+            for transaction in parked {
+                self.refuse(id, &transaction.hash, &Refusal::NotOpen);
+            }
+            return Ok(());
+        };
+        let record = Event::WindowOpened(Box::new(entry.get().clone())).to_record()?;
+        let position = self.journal.head();
+        match self.journal.append(position, Batch { records: vec![record], claims: vec![] }) {
+            Ok(_) => {}
+            Err(AppendError::NoSpace { free, floor }) => {
+                out_of_space(free, floor);
+                for transaction in parked {
+                    self.refuse(id, &transaction.hash, &Refusal::NoSpace);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let window = entry.remove();
+        rollup.newest = Some(window.slot.into());
+        let config = rollup.window_config(&window, self.microblock_transactions);
+        let active = Active {
+            engine: WindowEngine::open(config, Arc::clone(&rollup.previous)),
+            authority: Arc::new(window.authority.clone()),
+            start_ms: window.start_ms,
+            seal_ms: window.seal_ms,
+            position,
+        };
+        self.board.set_open(id, Some(active.view()));
+        self.feed.window(position, &window, &active.authority);
+        tracing::info!(rollup = %id, slot = window.slot, start_ms = window.start_ms, "window opened");
+        rollup.active = Some(active);
+        for transaction in parked {
+            self.push(id, transaction, now);
         }
         Ok(())
     }
@@ -305,7 +389,7 @@ impl Sequencer {
         let mut bodies = Vec::with_capacity(drafts.len());
         let mut batch = Batch { records: Vec::with_capacity(drafts.len()), claims: Vec::new() };
         for (_, draft) in &drafts {
-            let body = OrderedBody::of(draft);
+            let body = OrderedBody::of(draft, self.committer.slasher);
             batch.records.push(body.to_record());
             batch.claims.push(position_claim(draft));
             bodies.push(body);
@@ -337,7 +421,7 @@ impl Sequencer {
         let Some(rollup) = self.rollups.get_mut(&id) else { return Ok(()) };
         let Some(active) = &mut rollup.active else { return Ok(()) };
         active.engine.committed()?;
-        let commitment = self.committer.sign(&body.commitment)?;
+        let commitment = self.committer.sign(&body)?;
         let signed = Arc::new(Signed::new(position, draft, commitment, Arc::clone(&active.authority)));
         self.board.place(&signed);
         for (offset, hash) in signed.hashes.iter().enumerate() {
@@ -368,21 +452,9 @@ impl Sequencer {
             let Some(active) = self.rollups.get_mut(id).and_then(|rollup| rollup.active.as_mut()) else {
                 continue;
             };
-            let left = active.engine.rejected().unwrap_or_default();
-            refuse_all(&mut self.answers, *id, left.iter().map(|tx| tx.hash), &Refusal::NoSpace);
-        }
-    }
-}
-
-fn refuse_all(
-    answers: &mut HashMap<(RollupId, B256), Vec<Answer>>,
-    id: RollupId,
-    hashes: impl Iterator<Item = B256>,
-    refusal: &Refusal,
-) {
-    for hash in hashes {
-        for answer in answers.remove(&(id, hash)).into_iter().flatten() {
-            let _ = answer.send(Err(refusal.clone()));
+            for transaction in active.engine.rejected().unwrap_or_default() {
+                self.refuse(*id, &transaction.hash, &Refusal::NoSpace);
+            }
         }
     }
 }

@@ -47,6 +47,7 @@ struct World {
     relay: EcdsaSecret,
     proposer: bls::SecretKey,
     searcher: EcdsaSecret,
+    slasher: Address,
     folder: tempfile::TempDir,
 }
 
@@ -57,6 +58,7 @@ impl World {
             relay: EcdsaSecret::random(),
             proposer: bls::SecretKey::random().unwrap(),
             searcher: EcdsaSecret::random(),
+            slasher: Address::ZERO,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -89,7 +91,15 @@ impl World {
             delegation: SignedDelegation::sign(message, &self.proposer, &NETWORK).unwrap(),
             receipt: SignedDelegationReceipt::sign(receipt, &self.relay, &NETWORK).unwrap(),
         };
-        WindowOpened { rollup_id: ROLLUP.0, slot, start_ms, seal_ms, forced_inclusion_head: 3, authority }
+        WindowOpened {
+            rollup_id: ROLLUP.0,
+            slot,
+            start_ms,
+            seal_ms,
+            network: NETWORK,
+            forced_inclusion_head: 3,
+            authority,
+        }
     }
 
     fn transaction(&self, nonce: u64) -> ValidatedTx {
@@ -133,7 +143,7 @@ impl Gateway {
         let options = Options { free_space_floor, ..Options::default() };
         let journal = Journal::open(&folder.join("journal"), options).unwrap();
         let secret = EcdsaSecret::from_bytes(&world.committer.to_bytes()).unwrap();
-        let committer = Arc::new(Committer { secret, network: NETWORK, slasher: Address::ZERO });
+        let committer = Arc::new(Committer { secret, network: NETWORK, slasher: world.slasher });
         let board = Arc::new(Board::new([ROLLUP]));
         let config = RollupConfig {
             id: ROLLUP.0,
@@ -315,5 +325,54 @@ async fn nobody_is_served_outside_a_window() {
     let now = now_ms();
     gateway.queue.take(world.window(9, now + FAR, now + 2 * FAR)).unwrap();
     assert_eq!(gateway.submit(world.transaction(0)).await.unwrap_err(), Refusal::NotOpen);
+    gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_flow_from_one_window_into_the_next() {
+    let world = World::new();
+    let gateway = world.run();
+    let now = now_ms();
+    gateway.queue.take(world.window(9, now, now + 500)).unwrap();
+    gateway.queue.take(world.window(10, now + 500, now + FAR)).unwrap();
+    let mut slot = gateway.first(&world.transaction(0)).await.signed.ordering.slot;
+    let mut nonce = 1;
+    // Never a refusal, while one window ends and the next begins.
+    while slot == Slot(9) {
+        slot = gateway.submit(world.transaction(nonce)).await.unwrap().signed.ordering.slot;
+        nonce += 1;
+    }
+    assert_eq!(slot, Slot(10));
+    gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_another_committer_is_refused() {
+    let world = World::new();
+    let gateway = world.run();
+    let now = now_ms();
+    gateway.queue.take(world.window(9, now, now + FAR)).unwrap();
+    gateway.first(&world.transaction(0)).await;
+    gateway.end();
+
+    let journal = Journal::open(&world.folder.path().join("journal"), Options::default()).unwrap();
+    let committer = Committer { secret: EcdsaSecret::random(), network: NETWORK, slasher: Address::ZERO };
+    let error = recover(&journal, &committer, &Board::new([ROLLUP]), &[], 64).unwrap_err();
+    assert!(matches!(error, crate::RecoveryError::Foreign { slot: 9, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_slasher_changes_no_commitment_that_was_made() {
+    let mut world = World::new();
+    let gateway = world.run();
+    let now = now_ms();
+    gateway.queue.take(world.window(9, now, now + FAR)).unwrap();
+    let first = gateway.first(&world.transaction(0)).await;
+    gateway.end();
+
+    world.slasher = Address::repeat_byte(7);
+    let gateway = world.run();
+    let again = gateway.submit(world.transaction(0)).await.unwrap();
+    assert_eq!(again.signed.commitment, first.signed.commitment);
     gateway.end();
 }

@@ -168,7 +168,7 @@ impl Feed {
             }
             Event::Ordered(body) => {
                 let ordering = body.ordering().map_err(|error| error.to_string())?;
-                let commitment = self.committer.sign(&body.commitment).map_err(|error| error.to_string())?;
+                let commitment = self.committer.sign(&body).map_err(|error| error.to_string())?;
                 let source = Source::Ordered(Box::new(OrderedItem {
                     commitment,
                     body,
