@@ -1,10 +1,10 @@
 //! Typed clients of Earnest's own APIs, and a follower that checks all that a gateway says.
 //!
 //! Every answer is bounded in bytes and time, and a server's `{code, message}` is kept ([`Refusal`]).
-#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 pub mod error;
-mod event_bound;
+mod event_parser;
 pub mod follower;
 pub mod gateway;
 pub mod header_with_proofs;

@@ -3,16 +3,16 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use earnest_protocol::RollupId;
 use earnest_protocol::messages::StreamEvent;
-use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderValue};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{ClientError, Refusal};
-use crate::event_bound::EventBound;
+use crate::event_parser::{EventParser, SseError, SseEvent};
 use crate::transport::{EVENTS, Transport};
 
 /// Largest single event, in bytes: a microblock's transactions in hexadecimal.
@@ -31,14 +31,12 @@ pub struct Numbered {
     pub event: StreamEvent,
 }
 
-type Events = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<ChunkError>>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
-#[derive(Debug, thiserror::Error)]
-enum ChunkError {
-    #[error("{0}")]
-    Broken(String),
-    #[error("event too large")]
-    TooLarge,
+/// An open connection and what came of it so far.
+struct Connection {
+    chunks: Chunks,
+    parser: EventParser,
 }
 
 /// A rollup's signed order, event by event.
@@ -46,7 +44,7 @@ pub struct OrderStream {
     transport: Transport,
     rollup: RollupId,
     last_id: Option<String>,
-    events: Option<Events>,
+    connection: Option<Connection>,
     pause: Duration,
 }
 
@@ -56,14 +54,14 @@ impl std::fmt::Debug for OrderStream {
             .field("host", &self.transport.host())
             .field("rollup", &self.rollup)
             .field("last_id", &self.last_id)
-            .field("connected", &self.events.is_some())
+            .field("connected", &self.connection.is_some())
             .finish_non_exhaustive()
     }
 }
 
 impl OrderStream {
     pub(crate) fn new(transport: Transport, rollup: RollupId, last_id: Option<String>) -> Self {
-        Self { transport, rollup, last_id, events: None, pause: FIRST_PAUSE }
+        Self { transport, rollup, last_id, connection: None, pause: FIRST_PAUSE }
     }
 
     /// Id of the last event handed out: where another stream would resume.
@@ -80,29 +78,35 @@ impl OrderStream {
     /// call again, which reconnects.
     pub async fn next(&mut self) -> Result<Numbered, ClientError> {
         loop {
-            if self.events.is_none() {
+            let Some(connection) = self.connection.as_mut() else {
                 match self.connect().await {
-                    Ok(events) => self.events = Some(events),
+                    Ok(connection) => self.connection = Some(connection),
                     Err(error) if error.is_transient() => {
                         tracing::debug!(host = self.transport.host(), %error, "stream not connected");
                         self.back_off(&error).await;
-                        continue;
                     }
                     Err(error) => return Err(error),
                 }
+                continue;
+            };
+            if let Some(event) = connection.parser.next() {
+                self.pause = FIRST_PAUSE;
+                if let Some(numbered) = self.read(event)? {
+                    return Ok(numbered);
+                }
+                continue;
             }
-            let Some(events) = self.events.as_mut() else { continue };
-            match timeout(MAX_SILENCE, events.next()).await {
-                Ok(Some(Ok(event))) => {
-                    self.pause = FIRST_PAUSE;
-                    if let Some(numbered) = self.read(event)? {
-                        return Ok(numbered);
+            match timeout(MAX_SILENCE, connection.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => match connection.parser.push(&chunk) {
+                    Ok(()) => {}
+                    Err(error) => {
+                        self.connection = None;
+                        return Err(match error {
+                            SseError::TooLarge => ClientError::TooLarge { limit: MAX_EVENT },
+                            SseError::NotUtf8 => ClientError::malformed("stream", error),
+                        });
                     }
-                }
-                Ok(Some(Err(EventStreamError::Transport(ChunkError::TooLarge)))) => {
-                    self.events = None;
-                    return Err(ClientError::TooLarge { limit: MAX_EVENT });
-                }
+                },
                 Ok(Some(Err(error))) => self.reconnect(&error.to_string()).await,
                 Ok(None) => self.reconnect("ended").await,
                 Err(_) => self.reconnect("silent").await,
@@ -110,9 +114,8 @@ impl OrderStream {
         }
     }
 
-    fn read(&mut self, event: Event) -> Result<Option<Numbered>, ClientError> {
-        let read = StreamEvent::parse(&event.event, &event.data);
-        match read {
+    fn read(&mut self, event: SseEvent) -> Result<Option<Numbered>, ClientError> {
+        match StreamEvent::parse(&event.name, &event.data) {
             Ok(read) => {
                 if !event.id.is_empty() {
                     self.last_id = Some(event.id.clone());
@@ -120,7 +123,7 @@ impl OrderStream {
                 Ok(read.map(|read| Numbered { id: event.id, event: read }))
             }
             Err(cause) => {
-                self.events = None;
+                self.connection = None;
                 Err(ClientError::malformed("stream event", cause))
             }
         }
@@ -128,7 +131,7 @@ impl OrderStream {
 
     async fn reconnect(&mut self, cause: &str) {
         tracing::debug!(host = self.transport.host(), cause, "stream broke off");
-        self.events = None;
+        self.connection = None;
         sleep(self.pause).await;
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
@@ -139,7 +142,7 @@ impl OrderStream {
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 
-    async fn connect(&mut self) -> Result<Events, ClientError> {
+    async fn connect(&mut self) -> Result<Connection, ClientError> {
         let mut request = self
             .transport
             .request(Method::GET, &format!("ordering/v1/rollups/{}/stream", self.rollup))?
@@ -154,13 +157,7 @@ impl OrderStream {
         if !response.status().is_success() {
             return Err(refusal_of(response, limit).await);
         }
-        let mut bound = EventBound::new(MAX_EVENT);
-        let chunks = response.bytes_stream().map(move |chunk| match chunk {
-            Ok(chunk) if bound.take(&chunk) => Ok(chunk),
-            Ok(_) => Err(ChunkError::TooLarge),
-            Err(cause) => Err(ChunkError::Broken(cause.to_string())),
-        });
-        Ok(Box::pin(chunks.eventsource()))
+        Ok(Connection { chunks: Box::pin(response.bytes_stream()), parser: EventParser::new(MAX_EVENT) })
     }
 }
 
