@@ -6,7 +6,7 @@ use alloy_rpc_types_engine::{
     PayloadStatus,
 };
 use earnest_builder_types::{BlobsBundle, ExecutionPayload, ExecutionRequests, ForkName};
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 
 /// Why an execution client gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,13 @@ pub trait Engine: Send + Sync + 'static {
         state: ForkchoiceState,
         attributes: Option<PayloadAttributes>,
     ) -> BoxFuture<'_, Result<ForkchoiceUpdated, EngineError>>;
+
+    /// Makes `to`, an ancestor, the head of a client that takes such a head by `engine_forkchoiceUpdated` but
+    /// builds nothing upon it. The Engine API allows that (it has no word for this), so it goes by a means of
+    /// the client's own. Nothing by default.
+    fn rewind(&self, _to: ExecutionBlock) -> BoxFuture<'_, Result<(), EngineError>> {
+        async { Ok(()) }.boxed()
+    }
 
     /// `engine_getPayload`: what was built.
     fn get_payload(&self, fork: ForkName, id: PayloadId) -> BoxFuture<'_, Result<BuiltPayload, EngineError>>;

@@ -264,8 +264,7 @@ impl BeaconNode {
 
     /// Takes the last `depth` blocks off the chain; the next proposer builds around them.
     ///
-    /// Execution clients may refuse to go back to an ancestor (geth does, by leaving its head as it is and
-    /// building nothing); then the chain stays as it was.
+    /// An execution client that does not go back to an ancestor leaves the chain as it was.
     ///
     /// # Errors
     /// [`ReorgError`] if that would undo what is final, or the execution client does not follow.

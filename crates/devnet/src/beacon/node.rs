@@ -241,11 +241,28 @@ impl Node {
     pub(super) async fn reorg(&self, depth: u64) -> Result<HeadChange, ReorgError> {
         let mut driving = self.driving.lock().await;
         let change = self.chain.write().reorg(depth).ok_or(ReorgError::Depth)?;
-        if let Err(error) = self.follow(&mut driving, &change).await {
+        if let Err(error) = self.go_back().await {
             self.chain.write().adopt(change.old);
+            if let Err(error) = self.call_forkchoice(None).await {
+                tracing::warn!(%error, "the execution client was not told that the head stays");
+            }
             return Err(ReorgError::Engine(error));
         }
+        self.follow(&mut driving, &change).await.map_err(ReorgError::Engine)?;
         Ok(change)
+    }
+
+    /// Takes the execution client to a head that is an ancestor of its own, and sees that it builds upon it.
+    async fn go_back(&self) -> Result<(), EngineError> {
+        let facts = self.chain.read().facts_for(self.target_slot());
+        let facts = facts.ok_or_else(|| EngineError::Refused("no slot to build for".to_owned()))?;
+        let attributes = self.attributes(&facts);
+        if self.call_forkchoice(Some(attributes.clone())).await?.is_some() {
+            return Ok(());
+        }
+        self.engine.rewind(facts.parent.execution).await?;
+        let built = self.call_forkchoice(Some(attributes)).await?;
+        built.map(drop).ok_or_else(|| EngineError::Refused("it builds nothing upon an ancestor".to_owned()))
     }
 
     fn assemble(
