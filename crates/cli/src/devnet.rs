@@ -38,14 +38,16 @@ pub(crate) struct DevnetArgs {
     /// How many of the validators are opted in; all unless said.
     #[arg(long)]
     opted_in: Option<u64>,
-    /// Chain id of a rollup; may be repeated.
+    /// Chain id of a rollup whose order an execution client (anvil) executes; may be repeated. Nonces and balances are
+    /// checked against it.
     #[arg(long = "rollup", default_values_t = [42_069])]
     rollups: Vec<u64>,
-    /// Do not run an execution client (anvil) for each rollup; then nonces and balances are not checked.
-    #[arg(long)]
-    no_rollup_execution: bool,
+    /// Chain id of a rollup without an execution client, whose nonces and balances nobody checks: the one to put load
+    /// on. May be repeated.
+    #[arg(long = "bare-rollup", default_values_t = [42_070])]
+    bare_rollups: Vec<u64>,
     /// Transactions a second that a searcher of the devnet's own sends to each rollup; 0 for none.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     traffic: f64,
     /// Keep keys, configurations, journals and logs in this folder; else they are gone at the end.
     #[arg(long)]
@@ -70,7 +72,7 @@ pub(crate) async fn run(args: DevnetArgs) -> Result<ExitCode, Failure> {
         validators: args.validators,
         opted_in: args.opted_in.unwrap_or(args.validators),
         rollups: args.rollups.clone(),
-        rollup_execution: !args.no_rollup_execution,
+        bare_rollups: args.bare_rollups.clone(),
         data_dir: args.data_dir.clone(),
         gateway_rate: 0,
     };
@@ -123,9 +125,26 @@ fn greet(network: &Network) {
     for (name, address) in &ready.contracts {
         println!("  {name:<14} {address}");
     }
-    println!("  {:<14} {} (its receipts make delegations valid)", "relay signs as", ready.relay_address);
     println!("  {:<14} {} on {}", "L1", network.execution.name(), ready.network.chain_id);
-    println!();
+    let fork = alloy_primitives::hex::encode_prefixed(ready.network.genesis_fork_version);
+    let network_name = format!("{fork}:{}", ready.network.chain_id);
+    let inbox = ready.contracts.get("Inbox").copied().unwrap_or_default();
+    println!("\nin another shell, from here:\n");
+    if let Some(rollup) = ready.rollups.last() {
+        println!(
+            "  earnest load gateway --url {} --rollup {} --rate 50 --duration 10",
+            ready.gateway, rollup.id
+        );
+        println!(
+            "  earnest follow --gateway {} --rollup {} --l1 {} --inbox {inbox}",
+            ready.gateway, rollup.id, ready.execution
+        );
+        println!(
+            "  curl -s {}ordering/v1/rollups/{}/receipts/TX_HASH > receipt.json",
+            ready.gateway, rollup.id
+        );
+    }
+    println!("  earnest verify receipt.json --network {network_name} --relay {}\n", ready.relay_address);
 }
 
 async fn watch(args: &DevnetArgs, network: &Network, stop: &CancellationToken) -> Result<Verdict, Failure> {
@@ -234,7 +253,7 @@ fn tell(sighting: &Seen) {
     match sighting {
         Seen::Receipt { rollup, receipt, latency } => println!(
             "           rollup {rollup}: receipt for {} in {:.2} ms: slot {}, place {}.{}",
-            short(&receipt.tx_hash),
+            receipt.tx_hash,
             latency.as_secs_f64() * 1e3,
             receipt.slot,
             receipt.segment,

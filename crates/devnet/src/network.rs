@@ -54,14 +54,22 @@ pub struct NetworkOptions {
     pub validators: u64,
     /// How many of them, the first ones, are opted in.
     pub opted_in: u64,
-    /// Chain ids of the rollups that the gateway orders.
+    /// Chain ids of rollups with an execution client (anvil) that executes the signed order; the gateway checks nonces
+    /// and balances against it.
     pub rollups: Vec<u64>,
-    /// Whether each rollup gets an execution client (anvil) that executes the signed order.
-    pub rollup_execution: bool,
+    /// Chain ids of rollups without one, whose nonces and balances nobody checks.
+    pub bare_rollups: Vec<u64>,
     /// Where everything is kept; a temporary folder, gone at the end, if `None`.
     pub data_dir: Option<PathBuf>,
     /// Requests a client of the gateway may make a second; 0 for no limit.
     pub gateway_rate: u32,
+}
+
+impl NetworkOptions {
+    /// Every rollup that the gateway orders.
+    fn all_rollups(&self) -> Vec<u64> {
+        self.rollups.iter().chain(&self.bare_rollups).copied().collect()
+    }
 }
 
 impl Default for NetworkOptions {
@@ -71,7 +79,7 @@ impl Default for NetworkOptions {
             validators: 4,
             opted_in: 4,
             rollups: vec![42_069],
-            rollup_execution: true,
+            bare_rollups: vec![42_070],
             data_dir: None,
             gateway_rate: 0,
         }
@@ -296,14 +304,12 @@ impl Network {
 
         // The gateway's address must be known before the sidecar signs for it.
         let mut anvils = Vec::new();
-        if options.rollup_execution {
-            for id in &options.rollups {
-                let anvil = AnvilNode::start(&AnvilOptions::new(*id)).await?;
-                for user in &users {
-                    anvil.fund(user.address(), FUNDS).await?;
-                }
-                anvils.push(anvil);
+        for id in &options.rollups {
+            let anvil = AnvilNode::start(&AnvilOptions::new(*id)).await?;
+            for user in &users {
+                anvil.fund(user.address(), FUNDS).await?;
             }
+            anvils.push(anvil);
         }
         let gateway_config = plan.gateway(&relay_url, &anvils)?;
         let gateway_stop = CancellationToken::new();
@@ -346,11 +352,11 @@ impl Network {
             })
             .collect();
         let rollups = options
-            .rollups
-            .iter()
+            .all_rollups()
+            .into_iter()
             .map(|id| ReadyRollup {
-                id: RollupId(*id),
-                rpc: anvils.iter().find(|anvil| anvil.chain_id() == *id).map(|anvil| anvil.rpc_url().clone()),
+                id: RollupId(id),
+                rpc: anvils.iter().find(|anvil| anvil.chain_id() == id).map(|anvil| anvil.rpc_url().clone()),
             })
             .collect();
         let ready = Ready {
@@ -519,9 +525,9 @@ impl Plan<'_> {
     fn gateway(&self, relay: &Url, anvils: &[AnvilNode]) -> Result<earnest_gateway::Config, NetworkError> {
         let rollups: Vec<Value> = self
             .options
-            .rollups
-            .iter()
-            .map(|id| match anvils.iter().find(|anvil| anvil.chain_id() == *id) {
+            .all_rollups()
+            .into_iter()
+            .map(|id| match anvils.iter().find(|anvil| anvil.chain_id() == id) {
                 Some(anvil) => json!({ "id": id, "rpc": anvil.rpc_url() }),
                 None => json!({ "id": id }),
             })
@@ -563,7 +569,7 @@ impl Plan<'_> {
                     "committer": self.keys.committer.address(),
                     "delegate": self.keys.delegate.public_key(),
                     "url": gateway,
-                    "rollups": self.options.rollups,
+                    "rollups": self.options.all_rollups(),
                     "relay_address": self.keys.relay.address(),
                 },
                 "opted_in": self.opted_in,
