@@ -6,6 +6,7 @@
 //!
 //! Rules of this chain, where they are simpler than Ethereum's:
 //! - the head is the block of the highest slot; of two of the same slot the first that came;
+//! - a block may come late: any slot that is not final is good enough;
 //! - the block at the start of epoch E−1 is justified and that of E−2 final once the head lies in epoch E;
 //! - proposers are drawn from the block that decides the epoch ([`super::duties`]), on each branch;
 //! - the state is the randomness, and its root a hash ([`state_root_after`]).
@@ -286,8 +287,7 @@ impl ChainState {
         if slot > current_slot {
             return Err(BlockError::Early { slot, current: current_slot });
         }
-        let final_slot = self.block(self.finalized.root).map_or(0, |block| block.header.slot);
-        if slot <= final_slot {
+        if slot <= self.final_slot() {
             return Err(BlockError::Final(slot));
         }
         let parent = self.parent(candidate)?;
@@ -377,15 +377,18 @@ impl ChainState {
     pub fn depth_to_change_duties(&self, epoch: u64) -> Option<u64> {
         let decisive = self.decided_by(&self.head, epoch.saturating_add(1));
         let first = self.block(decisive)?.header.slot;
-        let final_slot = self.block(self.finalized.root)?.header.slot;
         let taken = self.canonical.range(first..).count();
-        (first > final_slot).then(|| u64::try_from(taken).unwrap_or(u64::MAX))
+        (first > self.final_slot()).then(|| u64::try_from(taken).unwrap_or(u64::MAX))
     }
 
     /// Makes a known block the head again, whatever its slot. `None` if it is not known or is the head.
     pub fn adopt(&mut self, root: B256) -> Option<HeadChange> {
         let block = self.block(root)?.clone();
         (root != self.head.root).then(|| self.set_head(block))
+    }
+
+    fn final_slot(&self) -> u64 {
+        self.block(self.finalized.root).map_or(0, |block| block.header.slot)
     }
 
     fn parent(&self, candidate: &Candidate) -> Result<&Block, BlockError> {
@@ -425,10 +428,14 @@ impl ChainState {
         let epoch = self.clock.epoch_of(self.head.header.slot);
         self.justified = self.checkpoint(epoch.saturating_sub(1)).unwrap_or(self.justified);
         let finalized = self.checkpoint(epoch.saturating_sub(2))?;
-        (finalized.epoch > self.finalized.epoch).then(|| {
-            self.finalized = finalized;
-            finalized
-        })
+        if finalized.epoch <= self.finalized.epoch {
+            return None;
+        }
+        self.finalized = finalized;
+        // Blocks of final slots are refused as such, so nobody can equivocate there any more.
+        let final_slot = self.final_slot();
+        self.signed.retain(|(slot, _), _| *slot > final_slot);
+        Some(finalized)
     }
 
     fn checkpoint(&self, epoch: u64) -> Option<Checkpoint> {

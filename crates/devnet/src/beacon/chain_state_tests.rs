@@ -1,5 +1,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
+use proptest::prelude::*;
+
 use super::*;
 
 const VALIDATORS: u64 = 16;
@@ -215,4 +217,82 @@ fn facts_for_a_slot_are_those_an_honest_block_meets() {
     assert_eq!(facts.timestamp, block.execution.timestamp);
     assert_eq!(facts.prev_randao, block.prev_randao);
     assert_eq!(facts.timestamp, 1_700_000_010);
+}
+
+/// What happens in a slot of a random life.
+#[derive(Debug, Clone)]
+enum Slot {
+    Missed,
+    Block,
+    /// A block upon the head's parent, which competes with the head.
+    Rival,
+    Reorg(u64),
+    /// A reorg that reaches the block which decided the next epoch's duties.
+    NewDuties,
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    prop_oneof![
+        2 => Just(Slot::Missed),
+        12 => Just(Slot::Block),
+        2 => Just(Slot::Rival),
+        1 => (0u64..6).prop_map(Slot::Reorg),
+        1 => Just(Slot::NewDuties),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_chain_holds_together(life in proptest::collection::vec(slot(), 1..80)) {
+        let mut chain = chain();
+        let mut final_chain: Vec<B256> = Vec::new();
+        for (now, event) in (1u64..).zip(life) {
+            let change = match event {
+                Slot::Missed => None,
+                Slot::Block | Slot::Rival => {
+                    let head = chain.head().clone();
+                    let parent = match event {
+                        Slot::Rival if head.root != chain.finalized().root => chain.block(head.header.parent_root).cloned(),
+                        _ => None,
+                    };
+                    let block = candidate_on(&chain, parent.as_ref().unwrap_or(&head), now, 0);
+                    prop_assert_eq!(chain.check_gossip(&block, now), Ok(()));
+                    prop_assert_eq!(chain.check_contents(&block), Ok(()));
+                    prop_assert_eq!(chain.claim(&block), Ok(()));
+                    let change = chain.import(block).unwrap();
+                    prop_assert_eq!(change.as_ref().map(|change| change.orphaned), Some(u64::from(parent.is_some())));
+                    change
+                }
+                Slot::Reorg(depth) => chain.reorg(depth),
+                Slot::NewDuties => {
+                    let epoch = chain.clock.epoch_of(chain.head().header.slot);
+                    let before = chain.decided_by(chain.head(), epoch + 1);
+                    let change = chain.depth_to_change_duties(epoch).and_then(|depth| chain.reorg(depth));
+                    if change.is_some() {
+                        prop_assert_ne!(chain.decided_by(chain.head(), epoch + 1), before);
+                    }
+                    change
+                }
+            };
+            if let Some(change) = change {
+                prop_assert_eq!(change.new, chain.head().root);
+                prop_assert_ne!(change.old, change.new);
+            }
+
+            let blocks: Vec<&Block> = chain.chain().collect();
+            prop_assert_eq!(blocks.last().map(|block| block.root), Some(chain.head().root));
+            for pair in blocks.windows(2) {
+                prop_assert_eq!(pair[1].header.parent_root, pair[0].root);
+                prop_assert_eq!(pair[1].execution.number, pair[0].execution.number + 1);
+                prop_assert!(pair[1].header.slot > pair[0].header.slot);
+                prop_assert!(pair[1].execution.timestamp > pair[0].execution.timestamp);
+                prop_assert_eq!(pair[1].header.proposer_index, chain.proposer(pair[0], pair[1].header.slot));
+            }
+            let roots: Vec<B256> = blocks.iter().map(|block| block.root).collect();
+            let until_final = roots.iter().position(|root| *root == chain.finalized().root);
+            let until_final = &roots[..=until_final.unwrap()];
+            prop_assert!(until_final.starts_with(&final_chain), "what is final stays");
+            final_chain = until_final.to_vec();
+        }
+    }
 }

@@ -23,7 +23,7 @@
 //! | task | what it does | ends |
 //! |---|---|---|
 //! | clock | payload attributes for the next slot when the running one has no block by its half | with the node |
-//! | server | the routes below [`routes`] | with the node, after requests in flight |
+//! | server | the routes | with the node, after requests in flight |
 //!
 //! | channel | from | to | capacity |
 //! |---|---|---|---|
@@ -39,7 +39,7 @@ mod faults;
 mod memory_engine;
 mod node;
 mod outcome;
-pub mod routes;
+mod routes;
 #[cfg(test)]
 mod tests;
 

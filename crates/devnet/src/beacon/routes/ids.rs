@@ -80,3 +80,26 @@ pub(super) fn is_final(node: &Node, block: &Block) -> bool {
     let final_slot = chain.block(chain.finalized().root).map_or(0, |block| block.header.slot);
     block.header.slot <= final_slot && chain.is_canonical(block)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names_slots_or_roots() {
+        let root = format!("0x{}", "ab".repeat(32));
+        for good in ["head", "genesis", "justified", "finalized", "0", "18446744073709551615", &root] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "tail", "-1", "1.5", "0x", "0x12", "18446744073709551616", &root[..64]] {
+            assert_eq!(parse(bad).err().map(|error| error.status.as_u16()), Some(400), "{bad}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_an_id_or_an_error() {
+        bolero::check!().with_iterations(1000).for_each(|bytes: &[u8]| {
+            let _ = parse(&String::from_utf8_lossy(bytes));
+        });
+    }
+}
