@@ -38,6 +38,9 @@ pub struct Config {
     /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys.
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// How long before its slot a window is sealed, as a part of a slot. All parts of a network must agree on it.
+    #[serde(default = "default_seal")]
+    pub seal: Fraction,
     /// Our own limit for a header, in milliseconds; the caller's `X-Timeout-Ms` can only shorten it.
     #[serde(default = "default_header_limit_ms")]
     pub header_limit_ms: u64,
@@ -170,6 +173,9 @@ impl Config {
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 18550))
 }
+const fn default_seal() -> Fraction {
+    Fraction(1, 2)
+}
 const fn default_header_limit_ms() -> u64 {
     900
 }
@@ -187,4 +193,82 @@ const fn default_free_space() -> u64 {
 }
 const fn default_layout() -> Layout {
     Layout::Lighthouse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../config/proposer.toml");
+
+    #[test]
+    fn the_shipped_file_works_and_shows_every_key_with_its_default() {
+        let config: Config = toml::from_str(SHIPPED).unwrap();
+        config.check().unwrap();
+        let mut table: toml::Table = SHIPPED.parse().unwrap();
+        let all = toml::Table::try_from(&config).unwrap();
+        for key in all.keys() {
+            assert!(table.contains_key(key), "{key} is not shown");
+        }
+        // Without what has a default, the same comes out: the file states the true defaults.
+        for key in [
+            "listen",
+            "seal",
+            "header_limit_ms",
+            "header_latest",
+            "payload_limit_ms",
+            "max_body",
+            "free_space_floor",
+            "opted_in",
+        ] {
+            table.remove(key).unwrap();
+        }
+        for (section, key) in [("gateway", "account"), ("keys", "layout")] {
+            table[section].as_table_mut().unwrap().remove(key).unwrap();
+        }
+        let defaults: Config = table.try_into().unwrap();
+        assert_eq!(toml::Table::try_from(&defaults).unwrap(), all);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_at_every_level() {
+        for (find, with) in [
+            ("listen =", "listens = 1\nlisten ="),
+            ("[network]", "[network]\nname = \"x\""),
+            ("earnest = true", "earnest = true\nweight = 1"),
+            ("rollups =", "rolups = []\nrollups ="),
+            ("layout =", "format = \"x\"\nlayout ="),
+        ] {
+            let text = SHIPPED.replacen(find, with, 1);
+            assert_ne!(text, SHIPPED);
+            assert!(toml::from_str::<Config>(&text).is_err(), "{with}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let whole: Config = toml::from_str(SHIPPED).unwrap();
+        let with = |change: fn(&mut Config)| {
+            let mut config = whole.clone();
+            change(&mut config);
+            config.check()
+        };
+        assert_eq!(with(|config| config.sources.clear()), Err(ConfigError::NoSources));
+        assert_eq!(with(|config| config.beacon.clear()), Err(ConfigError::NoBeacon));
+        let keyless = with(|config| config.sources[0].pubkey = None);
+        assert_eq!(keyless, Err(ConfigError::NoRelayKey("127.0.0.1".into())));
+        assert_eq!(with(|config| config.sources[0].earnest = false), Err(ConfigError::NoEarnestRelay));
+        let gateway =
+            |config: &mut Config, change: fn(&mut GatewayConfig)| change(config.gateway.as_mut().unwrap());
+        let mut long = whole.clone();
+        gateway(&mut long, |gateway| gateway.url = "x".repeat(257));
+        assert_eq!(long.check(), Err(ConfigError::LongUrl));
+        let mut twice = whole.clone();
+        gateway(&mut twice, |gateway| gateway.rollups = vec![RollupId(1), RollupId(1)]);
+        assert_eq!(twice.check(), Err(ConfigError::RollupTwice(RollupId(1))));
+        let mut none = whole.clone();
+        none.gateway = None;
+        none.sources[0].earnest = false;
+        assert_eq!(none.check(), Ok(()));
+    }
 }

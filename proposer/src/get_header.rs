@@ -13,9 +13,8 @@ use earnest_client::transport::{CONSENSUS_VERSION, TIMEOUT_MS};
 use earnest_http::{ApiError, Media};
 use earnest_protocol::Slot;
 use earnest_protocol::objects::Delegation;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::header_deadline::Allowance;
@@ -85,7 +84,10 @@ async fn decide(
     loop {
         let event = tokio::select! {
             biased;
-            event = asked.next(), if !asked.is_empty() => event.unwrap_or(Event::Deadline),
+            Some(event) = asked.join_next() => match event {
+                Ok(event) => event,
+                Err(_) => continue,
+            },
             () = sleep_until(deadline) => Event::Deadline,
         };
         let decision = round.take(event);
@@ -108,9 +110,10 @@ async fn decide(
     }
 }
 
-type Questions = FuturesUnordered<BoxFuture<'static, Event<Passable>>>;
+/// Answers on their way. What is still asked when a round is decided is let go.
+type Questions = JoinSet<Event<Passable>>;
 
-/// Every question to every source, all at once.
+/// Every question to every source, all at once, each in a task of its own: a bid's signature takes a millisecond to verify.
 fn questions(
     sidecar: &Arc<Sidecar>,
     wanted: Wanted,
@@ -118,24 +121,24 @@ fn questions(
     delegation: Option<&Arc<Delegation>>,
     time: Duration,
 ) -> Questions {
-    let asked = Questions::new();
+    let mut asked = Questions::new();
     for (index, source) in sidecar.sources.iter() {
         let (shared, one, accept) = (Arc::clone(sidecar), source.clone(), accept.clone());
-        asked.push(Box::pin(async move {
+        asked.spawn(async move {
             Event::Plain(index, shared.sources.ask_header(&one, &wanted, accept, time).await)
-        }));
+        });
         if !source.earnest {
             continue;
         }
         if let Some(delegation) = delegation.cloned() {
             let (shared, one) = (Arc::clone(sidecar), source.clone());
-            asked.push(Box::pin(async move {
-                Event::Proven(index, shared.sources.ask_proven(&one, &wanted, time).await)
-            }));
+            asked.spawn(
+                async move { Event::Proven(index, shared.sources.ask_proven(&one, &wanted, time).await) },
+            );
             let (network, one) = (sidecar.config.network, source.clone());
-            asked.push(Box::pin(async move {
+            asked.spawn(async move {
                 Event::Constraints(index, held_constraints::ask(&one, &delegation, network, time).await)
-            }));
+            });
         }
     }
     asked

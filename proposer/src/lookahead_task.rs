@@ -94,7 +94,10 @@ impl LookaheadTask {
             );
             return Err(ChainError::Config(text));
         }
-        let timing = Timing::new(slots.genesis_time_ms(), slots.slot_ms(), slots.slots_per_epoch());
+        let timing = Timing {
+            seal: self.sidecar.config.seal,
+            ..Timing::new(slots.genesis_time_ms(), slots.slot_ms(), slots.slots_per_epoch())
+        };
         Ok(NetworkClock { slots, timing })
     }
 
