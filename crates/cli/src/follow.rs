@@ -1,5 +1,6 @@
 //! `earnest follow`: reads a gateway's signed order and believes none of it; one line for each thing checked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use earnest_chain::{BeaconClient, ExecutionClient};
 use earnest_client::inbox_watch::InboxWatch;
 use earnest_client::inclusion::InclusionFinding;
 use earnest_client::{Finding, Follower, FollowerConfig, GatewayClient, Limits};
-use earnest_protocol::RollupId;
 use earnest_protocol::delegation::TrustRoots;
 use earnest_protocol::messages::{GatewayInfo, RollupInfo};
 use earnest_protocol::objects::CommitmentKind;
 use earnest_protocol::stream::{Accepted, PolicyRules};
 use earnest_protocol::tx::TxRules;
 use earnest_protocol::window::Timing;
+use earnest_protocol::{RollupId, Slot};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -69,11 +70,10 @@ pub(crate) async fn run(args: FollowArgs) -> Result<ExitCode, Failure> {
     let config = configure(&args, &info, rollup).await?;
     let out = Output { json: args.json };
     out.opening(&args, &config)?;
-    let with_l1 = config.inbox.is_some();
+    let mut windows = WindowCount { with_l1: config.inbox.is_some(), ..WindowCount::default() };
     let mut follower = Follower::new(&gateway, config);
-    let mut left = args.windows;
     let stop = crate::role::on_signal()?;
-    while left != Some(0) {
+    while args.windows.is_none_or(|wanted| windows.done < wanted) {
         let finding = tokio::select! {
             () = stop.cancelled() => break,
             finding = follower.next() => match finding {
@@ -85,9 +85,7 @@ pub(crate) async fn run(args: FollowArgs) -> Result<ExitCode, Failure> {
         if finding.is_violation() {
             return Ok(ExitCode::from(BROKEN));
         }
-        if ends_window(&finding, with_l1) {
-            left = left.map(|left| left.saturating_sub(1));
-        }
+        windows.on(&finding);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,15 +144,47 @@ async fn timing(beacon: &Url) -> Result<Timing, Failure> {
     Ok(Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch()))
 }
 
-/// Whether a finding is the last of its window: its sealing, or its batch on L1 if that is looked for. A window of several
-/// batches counts when any is included after the last seal; one batch is the rule.
-fn ends_window(finding: &Finding, with_l1: bool) -> bool {
-    match finding {
-        Finding::Accepted { accepted, .. } if !with_l1 => {
-            matches!(&**accepted, Accepted::Seal(seal) if seal.kind == CommitmentKind::WindowSeal)
+/// Counts windows that are done: sealed, and where L1 is watched, with every batch in the Inbox.
+#[derive(Debug, Default)]
+struct WindowCount {
+    with_l1: bool,
+    open: BTreeMap<Slot, OpenWindow>,
+    done: u64,
+}
+
+#[derive(Debug, Default)]
+struct OpenWindow {
+    ended: bool,
+    waiting: BTreeSet<u16>,
+}
+
+impl WindowCount {
+    fn on(&mut self, finding: &Finding) {
+        let slot = match finding {
+            Finding::Accepted { accepted, .. } => {
+                let Accepted::Seal(seal) = &**accepted else { return };
+                let window = self.open.entry(seal.slot).or_default();
+                window.ended |= seal.kind == CommitmentKind::WindowSeal;
+                if self.with_l1 {
+                    window.waiting.insert(seal.segment);
+                }
+                seal.slot
+            }
+            Finding::Inclusion(InclusionFinding::Included(record)) => {
+                let Some(window) = self.open.get_mut(&record.slot) else { return };
+                window.waiting.remove(&record.segment);
+                record.slot
+            }
+            Finding::Inclusion(InclusionFinding::Lost { record }) => {
+                self.open.entry(record.slot).or_default().waiting.insert(record.segment);
+                return;
+            }
+            _ => return,
+        };
+        if self.open.get(&slot).is_some_and(|window| window.ended && window.waiting.is_empty()) {
+            self.open.remove(&slot);
+            self.done = self.done.saturating_add(1);
         }
-        Finding::Inclusion(InclusionFinding::Included(_)) => with_l1,
-        _ => false,
     }
 }
 
@@ -280,5 +310,78 @@ fn as_json(finding: &Finding) -> Value {
             "event": "violation", "slot": seal.slot, "segment": seal.segment.to_string(),
             "cause": "not in the Inbox by the time of its slot", "commitment": seal,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, B256};
+    use earnest_client::inclusion::InboxRecord;
+    use earnest_protocol::objects::OrderingCommitment;
+
+    use super::*;
+
+    fn seal(slot: u64, segment: u16, kind: CommitmentKind) -> Finding {
+        let commitment = OrderingCommitment {
+            rollup_id: RollupId(1),
+            slot: Slot(slot),
+            segment,
+            number: 0,
+            parent: B256::ZERO,
+            first_index: 0,
+            tx_count: 0,
+            tx_root: B256::ZERO,
+            timestamp_ms: 0,
+            forced_inclusion_head: 0,
+            kind,
+        };
+        Finding::Accepted { id: String::new(), accepted: Box::new(Accepted::Seal(commitment)) }
+    }
+
+    fn record(slot: u64, segment: u16) -> InboxRecord {
+        InboxRecord {
+            slot: Slot(slot),
+            segment,
+            committer: Address::ZERO,
+            tx_root: B256::ZERO,
+            count: 0,
+            time_s: 0,
+            block: 0,
+            block_hash: B256::ZERO,
+            transaction: B256::ZERO,
+        }
+    }
+
+    fn included(slot: u64, segment: u16) -> Finding {
+        Finding::Inclusion(InclusionFinding::Included(record(slot, segment)))
+    }
+
+    #[test]
+    fn a_window_is_done_when_it_is_sealed_and_all_of_it_is_on_l1() {
+        let first = || seal(5, 0, CommitmentKind::SegmentSeal);
+        let last = || seal(5, 1, CommitmentKind::WindowSeal);
+        let lost = || Finding::Inclusion(InclusionFinding::Lost { record: record(5, 0) });
+        let cases: [(bool, Vec<Finding>, u64); 7] = [
+            (false, vec![first()], 0),
+            (false, vec![first(), last(), seal(6, 0, CommitmentKind::WindowSeal)], 2),
+            (true, vec![first(), last()], 0),
+            (true, vec![first(), included(5, 0)], 0),
+            (true, vec![first(), included(5, 0), last(), included(5, 1)], 1),
+            (true, vec![first(), included(5, 0), lost(), last(), included(5, 1)], 0),
+            (true, vec![first(), last(), included(5, 1), included(6, 0), included(5, 0), included(5, 0)], 1),
+        ];
+        for (with_l1, findings, done) in cases {
+            let mut windows = WindowCount { with_l1, ..WindowCount::default() };
+            findings.iter().for_each(|finding| windows.on(finding));
+            assert_eq!(windows.done, done, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn every_finding_has_one_line_in_either_form() {
+        for finding in [seal(5, 0, CommitmentKind::WindowSeal), included(5, 0)] {
+            assert_eq!(as_text(&finding).lines().count(), 1);
+            assert!(as_json(&finding)["event"].is_string());
+        }
     }
 }

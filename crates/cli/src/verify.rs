@@ -186,7 +186,116 @@ fn not_shown(roots: &TrustRoots, verified: &Verified) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use alloy_primitives::{Bytes, keccak256};
+    use earnest_builder_types::BlsSignature;
+    use earnest_builder_types::bls::SecretKey;
+    use earnest_protocol::merkle::MerkleTree;
+    use earnest_protocol::objects::{
+        AllocationEntry, Authority, Commitment, Delegation, DelegationReceipt, SignedCommitment,
+        SlotAllocation,
+    };
+    use earnest_protocol::ordering::{LinkContent, WindowChain};
+    use earnest_protocol::signing::{EcdsaSecret, EcdsaSignature, Signed};
+    use earnest_protocol::{RollupId, Slot, Wei};
+
     use super::*;
+
+    const NETWORK: Network = Network { genesis_fork_version: [1, 2, 3, 4], chain_id: 9 };
+    const ROLLUP: RollupId = RollupId(42);
+    const SLOT: Slot = Slot(7);
+
+    /// The receipt of the second of three transactions, and whose word counts.
+    fn receipt() -> (PreconfReceipt, TrustRoots) {
+        let (committer, relay) = (EcdsaSecret::random(), EcdsaSecret::random());
+        let proposer = SecretKey::random().unwrap();
+        let entry = AllocationEntry {
+            rollup_id: ROLLUP,
+            bid_hash: B256::ZERO,
+            account: Address::ZERO,
+            committer: committer.address(),
+            delegate: proposer.public_key(),
+            price_wei: Wei::default(),
+            url: String::new(),
+        };
+        let allocation =
+            SlotAllocation { slot: SLOT, start_ms: 900, auction_root: B256::ZERO, entries: vec![entry] };
+        let message = Delegation {
+            proposer: proposer.public_key(),
+            delegate: proposer.public_key(),
+            committer: committer.address(),
+            slot: SLOT,
+            metadata: allocation.to_metadata(),
+        };
+        let had = DelegationReceipt::of(&message, 800).unwrap();
+        let authority = Authority {
+            delegation: Signed::<_, BlsSignature>::sign(message, &proposer, &NETWORK).unwrap(),
+            receipt: Signed::<_, EcdsaSignature>::sign(had, &relay, &NETWORK).unwrap(),
+        };
+        let hashes: Vec<B256> = (1u8..4).map(|byte| keccak256(Bytes::from(vec![2, byte]))).collect();
+        let tree = MerkleTree::over(0, &hashes);
+        let content = LinkContent::Microblock { tx_count: 3, tx_root: tree.root() };
+        let link = WindowChain::new(ROLLUP, SLOT).next_link(content, 1_000, 0);
+        let commitment = Commitment::of_ordering(&link, Address::ZERO);
+        let receipt = PreconfReceipt {
+            rollup_id: ROLLUP,
+            slot: SLOT,
+            segment: 0,
+            index: 1,
+            tx_hash: hashes[1],
+            path: tree.path(1).unwrap(),
+            commitment: SignedCommitment::sign(commitment, &committer, &NETWORK).unwrap(),
+            authority: Arc::new(authority),
+        };
+        (receipt, TrustRoots { network: NETWORK, relay: relay.address(), proposer: None })
+    }
+
+    fn refused(report: &Report) -> Option<&str> {
+        let line = report.text.lines().find(|line| line.split_whitespace().nth(1) == Some("NO"))?;
+        line.split_whitespace().next()
+    }
+
+    #[test]
+    fn a_good_receipt_holds_and_every_check_is_said() {
+        let (receipt, roots) = receipt();
+        let report = report(&receipt, &roots, Some(receipt.tx_hash));
+        assert!(report.holds, "{}", report.text);
+        assert_eq!(refused(&report), None);
+        for check in CHECKS {
+            assert!(
+                report.text.lines().any(|line| line.starts_with(check) && line.contains(" ok ")),
+                "{check}"
+            );
+        }
+        assert!(report.text.contains("not shown"), "{}", report.text);
+    }
+
+    #[test]
+    fn a_damaged_receipt_fails_at_the_check_that_sees_it() {
+        type Damage = fn(&mut PreconfReceipt, &mut TrustRoots);
+        let table: [(&str, Damage); 8] = [
+            ("place", |receipt, _| receipt.index = 9),
+            ("place", |receipt, _| receipt.slot = Slot(8)),
+            ("path", |receipt, _| receipt.index = 2),
+            ("path", |receipt, _| receipt.tx_hash = B256::ZERO),
+            ("delegation", |_, roots| roots.proposer = Some(BlsPublicKey::ZERO)),
+            ("relay", |_, roots| roots.relay = Address::ZERO),
+            ("relay", |receipt, _| {
+                Arc::make_mut(&mut receipt.authority).receipt.message.received_at_ms = 900
+            }),
+            ("committer", |receipt, _| receipt.commitment.nonce = 1),
+        ];
+        for (check, damage) in table {
+            let (mut receipt, mut roots) = receipt();
+            damage(&mut receipt, &mut roots);
+            let report = report(&receipt, &roots, None);
+            assert!(!report.holds);
+            assert_eq!(refused(&report), Some(check), "{}", report.text);
+        }
+        let (receipt, roots) = receipt();
+        assert_eq!(refused(&report(&receipt, &roots, Some(B256::ZERO))), Some("transaction"));
+    }
 
     #[test]
     fn networks_by_name_and_by_number() {
