@@ -115,7 +115,10 @@ impl Poster {
                         shutdown.cancelled().await;
                         return Ok(());
                     };
-                    self.carry(&sealed).await;
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(()),
+                        () = self.carry(&sealed) => {}
+                    }
                 }
             }
         }
@@ -133,6 +136,8 @@ impl Poster {
                     self.send(key, &raw).await;
                     self.on_their_way.insert(key, OnItsWay { raw });
                 }
+                // The seal is in the journal: the next start carries it on.
+                Err(BatchError::Queue(QueueError::Stopped)) => return,
                 Err(error) if now_ms() < deadline => {
                     tracing::warn!(rollup = %key.rollup, slot = %key.slot, segment = key.segment, %error, "batch not signed yet");
                     sleep(RETRY).await;
