@@ -282,7 +282,7 @@ mod tests {
             ("delegation", |_, roots| roots.proposer = Some(BlsPublicKey::ZERO)),
             ("relay", |_, roots| roots.relay = Address::ZERO),
             ("relay", |receipt, _| {
-                Arc::make_mut(&mut receipt.authority).receipt.message.received_at_ms = 900
+                Arc::make_mut(&mut receipt.authority).receipt.message.received_at_ms = 900;
             }),
             ("committer", |receipt, _| receipt.commitment.nonce = 1),
         ];
