@@ -369,14 +369,14 @@ mod tests {
         place(book, 2, &block(5, vec![tx(3, 0, 1), wanted.clone()]), false, &[]);
         assert_eq!(on_offer(book), Some(100));
         let slot = Block::default().slot;
-        book.require(slot, || required(&[wanted.clone()])).unwrap();
+        book.require(slot, || required(std::slice::from_ref(&wanted))).unwrap();
         assert_eq!(on_offer(book), Some(5));
         // Worth more, but without it.
-        assert_eq!(place(book, 3, &block(200, vec![]), false, &[wanted.clone()]), Placed::Held);
+        assert_eq!(place(book, 3, &block(200, vec![]), false, std::slice::from_ref(&wanted)), Placed::Held);
         assert_eq!(on_offer(book), Some(5));
         // Worth less than the same builder's bid without it.
         let kept = block(7, vec![tx(1, 0, 99)]);
-        assert_eq!(place(book, 3, &kept, false, &[wanted.clone()]), Placed::Best);
+        assert_eq!(place(book, 3, &kept, false, std::slice::from_ref(&wanted)), Placed::Best);
         assert_eq!(on_offer(book), Some(7));
         book.require(slot, || required(&[wanted, tx(9, 9, 9)])).unwrap();
         assert_eq!(on_offer(book), None);
@@ -386,7 +386,7 @@ mod tests {
     fn what_is_served_is_signed_and_proven() {
         let Table { book, .. } = &table(10);
         let wanted = tx(1, 0, 1);
-        place(book, 1, &block(5, vec![tx(2, 0, 1), wanted.clone()]), false, &[wanted.clone()]);
+        place(book, 1, &block(5, vec![tx(2, 0, 1), wanted.clone()]), false, std::slice::from_ref(&wanted));
         let served = book.served(&BidKey::of(Block::default().submit(1).message())).unwrap();
         let bid: Versioned<SignedBuilderBid> = Versioned::from_json(&served.json).unwrap();
         assert_eq!(SignedBuilderBid::from_ssz(served.fork, &served.ssz).unwrap(), bid.data);

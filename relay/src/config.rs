@@ -11,7 +11,8 @@ use std::{
 };
 use url::Url;
 
-/// The relay's configuration, one TOML file. Keys without a default must be given; unknown ones are refused.
+/// The relay's configuration, one TOML file; `config/relay.toml` shows every key. Keys without a default must be given,
+/// unknown ones are refused.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -158,6 +159,28 @@ mod tests {
         assert_eq!(config.ecdsa_key.password_file, None);
         let with = format!("{LEAST}\n[timing]\nheader = [1, 8]\n");
         assert_eq!(toml::from_str::<Config>(&with).unwrap().timing.header, Fraction(1, 8));
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_with_its_default() {
+        let text = include_str!("../../config/relay.toml");
+        let shipped: Config = toml::from_str(text).unwrap();
+        let least: Config = toml::from_str(LEAST).unwrap();
+        let value = |config: &Config| serde_json::to_value(config).unwrap();
+        let shown = serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap();
+        let required = ["data_dir", "beacon", "network", "bls_key", "ecdsa_key", "inbox"];
+        for (key, default) in value(&least).as_object().unwrap() {
+            assert!(shown.get(key).is_some(), "{key} is not shown");
+            if !required.contains(&key.as_str()) {
+                assert_eq!(&value(&shipped)[key], default, "{key} is shown with another value");
+            }
+            if let Some(table) = default.as_object().filter(|_| !key.ends_with("_key")) {
+                assert!(
+                    table.keys().all(|inner| shown[key].get(inner).is_some()),
+                    "a key of {key} is not shown"
+                );
+            }
+        }
     }
 
     #[test]

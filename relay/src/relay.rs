@@ -81,11 +81,15 @@ impl Relay {
         proposer.is_some_and(|proposer| self.ledger.views().delegation(slot, &proposer.pubkey).is_some())
     }
 
-    /// What every block of a slot must hold.
+    /// What every block of a slot must hold. Constraints for a validator that no longer proposes it bind nobody.
     pub(crate) fn required(&self, slot: u64) -> Arc<[Required]> {
+        let proposer = self.duties.read().proposer(slot);
         let held = self.ledger.views().constraints(slot);
         let chain_id = self.config.network.chain_id;
         held.iter()
+            .filter(|taken| {
+                proposer.is_none_or(|proposer| proposer.pubkey == taken.constraints.message.proposer)
+            })
             .flat_map(|taken| &taken.constraints.message.constraints)
             .filter_map(|constraint| constraint.as_inclusion().ok())
             .filter_map(|inclusion| Required::new(inclusion.signed_tx, chain_id).ok())

@@ -394,7 +394,7 @@ mod tests {
             ("not_delegate", by(1, constraints(1, &[tx(1, 0, 1)])), context),
             ("no_constraints", changed(|message| message.constraints.clear()), context),
             ("ok", own.clone(), ConstraintContext { held: 1, ..context }),
-            ("too_many_constraints", own.clone(), ConstraintContext { held: 2, ..context }),
+            ("too_many_constraints", own, ConstraintContext { held: 2, ..context }),
             (
                 "unknown_constraint_type",
                 changed(|message| message.constraints[0].constraint_type = 2),
@@ -409,7 +409,7 @@ mod tests {
             (
                 "bad_constraint",
                 changed(|message| {
-                    message.constraints[0] = Constraint::inclusion(SLOT, Bytes::from_static(b"x"))
+                    message.constraints[0] = Constraint::inclusion(SLOT, Bytes::from_static(b"x"));
                 }),
                 context,
             ),

@@ -12,6 +12,7 @@ mod world;
 use alloy_primitives::{Address, Bytes};
 use earnest_builder_types::{bls::SecretKey, proofs::verify_transaction};
 use earnest_client::{HeaderRequest, Limits, RelayClient};
+use earnest_devnet::validator::{ValidatorOptions, Validators};
 use earnest_protocol::{
     Slot,
     objects::{
@@ -84,7 +85,7 @@ async fn one_delegation_for_a_slot_whatever_restarts_come_between() {
     assert_eq!(world.get(&format!("/ordering/v1/delegations/{}", slot + 1)).await, (200, json!([])));
     let (_, schedule) = world.get("/ordering/v1/schedule").await;
     let rows = schedule["slots"].as_array().unwrap();
-    let row = rows.iter().find(|row| row["slot"] == slot.to_string()).unwrap();
+    let row = rows.iter().find(|row| row["slot"] == *slot.to_string()).unwrap();
     assert_eq!(row["opted_in"], true);
     assert_eq!(row["delegation"]["committer"], json!(Address::repeat_byte(1)));
 }
@@ -117,7 +118,7 @@ async fn a_constrained_slot_offers_only_blocks_that_hold_its_constraints() {
     let (_, proposer) = world.proposer(slot).await;
     let (kept, missing) = (transfer(1, 0, 5), transfer(2, 0, 5));
 
-    let wanted = constraints(&world, slot, &proposer, &[kept.clone()]);
+    let wanted = constraints(&world, slot, &proposer, std::slice::from_ref(&kept));
     assert_eq!(code(world.post(CONSTRAINTS, &wanted).await), (400, "no_delegation".into()));
     assert_eq!(world.post(DELEGATE, &delegation(&world, slot, &proposer, 1)).await.0, 200);
     let (status, receipt) = world.post(CONSTRAINTS, &wanted).await;
@@ -145,7 +146,7 @@ async fn a_constrained_slot_offers_only_blocks_that_hold_its_constraints() {
     assert_eq!((proof.index, &proof.signed_tx), (1, &kept));
     let root = offered.bid.header().transactions_root();
     assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root));
-    let late = constraints(&world, slot, &proposer, &[missing.clone()]);
+    let late = constraints(&world, slot, &proposer, std::slice::from_ref(&missing));
     assert_eq!(code(world.post(CONSTRAINTS, &late).await), (400, "constraint_late".into()));
 
     // The next slot is to hold what nobody has: nothing is offered, though there are bids.
@@ -161,6 +162,45 @@ async fn a_constrained_slot_offers_only_blocks_that_hold_its_constraints() {
     assert_eq!(client.header(&asked).await.unwrap(), None);
     assert_eq!(client.header_with_proofs(&asked, Duration::from_secs(5)).await.unwrap(), None);
     builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delegation_stands_only_while_its_signer_proposes_the_slot() {
+    let world = World::start(Setting { slot_ms: 1_000, ..Setting::default() }).await;
+    let options = ValidatorOptions::new(world.keys.clone(), world.node.url().clone(), None);
+    let validators = Validators::start(options).await.unwrap();
+    let slots_per_epoch = world.node.clock().slots_per_epoch();
+    // A reorg of the block that decided the next epoch's proposers changes them.
+    let head = world.node.wait_for_head(|head| head.header.slot > slots_per_epoch).await;
+    let next = world.node.clock().first_slot(world.node.clock().epoch_of(head.header.slot) + 1);
+    let mut proposers = Vec::new();
+    for slot in next..next + slots_per_epoch {
+        let (index, key) = world.proposer(slot).await;
+        assert_eq!(world.post(DELEGATE, &delegation(&world, slot, &key, 1)).await.0, 200);
+        proposers.push((slot, index));
+    }
+    validators.shutdown().await;
+    world.node.change_lookahead().await.unwrap();
+    let changed = async {
+        loop {
+            let (_, schedule) = world.get("/ordering/v1/schedule").await;
+            let proposes = |(slot, index): &&(u64, u64)| {
+                let rows = schedule["slots"].as_array().unwrap();
+                let row = rows.iter().find(|row| row["slot"] == *slot.to_string()).unwrap();
+                row["validator_index"] == *index.to_string()
+            };
+            let kept: Vec<u64> = proposers.iter().filter(proposes).map(|(slot, _)| *slot).collect();
+            if kept.len() < proposers.len() {
+                return kept;
+            }
+        }
+    };
+    let kept = tokio::time::timeout(Duration::from_secs(30), changed).await.unwrap();
+    for (slot, _) in proposers {
+        let (_, shown) = world.get(&format!("/ordering/v1/delegations/{slot}")).await;
+        let expected = usize::from(kept.contains(&slot));
+        assert_eq!(shown.as_array().unwrap().len(), expected, "slot {slot}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,24 +25,24 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One relay and what it stands on.
-pub struct World {
-    pub node: BeaconNode,
-    pub engine: Arc<MemoryEngine>,
-    pub keys: Vec<SecretKey>,
-    pub network: Network,
-    pub relay: Running,
-    pub http: reqwest::Client,
+pub(crate) struct World {
+    pub(crate) node: BeaconNode,
+    pub(crate) engine: Arc<MemoryEngine>,
+    pub(crate) keys: Vec<SecretKey>,
+    pub(crate) network: Network,
+    pub(crate) relay: Running,
+    pub(crate) http: reqwest::Client,
     config: Config,
     stop: CancellationToken,
     _directory: TempDir,
 }
 
 /// What the world should look like.
-pub struct Setting {
-    pub slot_ms: u64,
-    pub opted_in: bool,
-    pub timing: TimingConfig,
-    pub bounds: Bounds,
+pub(crate) struct Setting {
+    pub(crate) slot_ms: u64,
+    pub(crate) opted_in: bool,
+    pub(crate) timing: TimingConfig,
+    pub(crate) bounds: Bounds,
 }
 
 impl Default for Setting {
@@ -52,7 +52,7 @@ impl Default for Setting {
 }
 
 /// Cut-offs that leave a slow machine time: payloads until the slot's end.
-pub fn unhurried() -> TimingConfig {
+pub(crate) fn unhurried() -> TimingConfig {
     TimingConfig { header: Fraction(1, 2), payload: Fraction(1, 1), ..TimingConfig::default() }
 }
 
@@ -63,7 +63,7 @@ fn write_key(directory: &Path, name: &str, bytes: &[u8]) -> KeyFile {
 }
 
 impl World {
-    pub async fn start(setting: Setting) -> Self {
+    pub(crate) async fn start(setting: Setting) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys: Vec<SecretKey> = (1..=4).map(|key| SecretKey::from_bytes(&[key; 32]).unwrap()).collect();
         let public: Vec<BlsPublicKey> = keys.iter().map(SecretKey::public_key).collect();
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Stops the relay and starts it again on the same data, elsewhere.
-    pub async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(mut self) -> Self {
         self.stop.cancel();
         let stop = CancellationToken::new();
         self.relay.join().await.unwrap();
@@ -105,20 +105,20 @@ impl World {
         self
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.relay.local_addr)
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.http.get(self.url(path)).send().await.unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: &impl serde::Serialize) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &impl serde::Serialize) -> (u16, Value) {
         answer(self.http.post(self.url(path)).json(body).send().await.unwrap()).await
     }
 
     /// Registers every validator.
-    pub async fn register(&self) {
+    pub(crate) async fn register(&self) {
         let registrations: Vec<_> = self
             .keys
             .iter()
@@ -136,25 +136,25 @@ impl World {
     }
 
     /// A builder that bids at this relay.
-    pub async fn builder(&self) -> Builder {
+    pub(crate) async fn builder(&self) -> Builder {
         let key = SecretKey::from_bytes(&[99; 32]).unwrap();
         let relays = vec![self.relay.url.clone()];
         let options = BuilderOptions::new(key, self.engine.clone(), self.node.url().clone(), relays);
         Builder::start(options).await.unwrap()
     }
 
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::try_from(since.as_millis()).unwrap()
     }
 
     /// A slot at least `ahead` slots ahead that the lookahead shows.
-    pub fn slot_ahead(&self, ahead: u64) -> u64 {
+    pub(crate) fn slot_ahead(&self, ahead: u64) -> u64 {
         self.node.clock().next_slot(self.now_ms()) + ahead
     }
 
     /// The proposer of a slot, and its index.
-    pub async fn proposer(&self, slot: u64) -> (u64, SecretKey) {
+    pub(crate) async fn proposer(&self, slot: u64) -> (u64, SecretKey) {
         let (status, schedule) = self.get("/ordering/v1/schedule").await;
         assert_eq!(status, 200);
         let slots = schedule["slots"].as_array().unwrap();
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Waits until the relay took a block for `slot` or a later one; gives the slot.
-    pub async fn bid(&self, reports: &mut broadcast::Receiver<Report>, from: u64) -> u64 {
+    pub(crate) async fn bid(&self, reports: &mut broadcast::Receiver<Report>, from: u64) -> u64 {
         let bid = async {
             loop {
                 let report = reports.recv().await.unwrap();
@@ -180,12 +180,12 @@ impl World {
     }
 
     /// Path of what the proposer of `slot` asks for, on the present head.
-    pub fn header_path(&self, route: &str, slot: u64, proposer: &SecretKey) -> String {
+    pub(crate) fn header_path(&self, route: &str, slot: u64, proposer: &SecretKey) -> String {
         format!("{route}/{slot}/{}/{}", self.node.head().execution.hash, proposer.public_key())
     }
 
     /// Asks until there is a header or the time for one is over.
-    pub async fn header(&self, slot: u64, proposer: &SecretKey) -> SignedBuilderBid {
+    pub(crate) async fn header(&self, slot: u64, proposer: &SecretKey) -> SignedBuilderBid {
         self.node.wait_for_slot(slot).await;
         let path = self.header_path("/eth/v1/builder/header", slot, proposer);
         let response = self.http.get(self.url(&path)).send().await.unwrap();
@@ -195,7 +195,7 @@ impl World {
     }
 
     /// A blinded block around a header, signed.
-    pub fn blinded(
+    pub(crate) fn blinded(
         &self,
         slot: u64,
         bid: &SignedBuilderBid,
@@ -225,7 +225,7 @@ impl World {
 }
 
 /// Status, and body as JSON; null if it is empty.
-pub async fn answer(response: reqwest::Response) -> (u16, Value) {
+pub(crate) async fn answer(response: reqwest::Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.bytes().await.unwrap();
     let json = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
@@ -233,7 +233,7 @@ pub async fn answer(response: reqwest::Response) -> (u16, Value) {
 }
 
 /// A signed transfer on the network's chain by the sender of this number.
-pub fn transfer(sender: u8, nonce: u64, value: u64) -> Bytes {
+pub(crate) fn transfer(sender: u8, nonce: u64, value: u64) -> Bytes {
     use alloy_consensus::{SignableTransaction, TxEip1559};
     use alloy_eips::eip2718::Encodable2718;
     let tx = TxEip1559 {
