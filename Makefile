@@ -9,7 +9,9 @@ devnet: peers
 
 test: peers contracts unit smoke
 
+# The tests of the whole system run the binary.
 unit: peers
+	$(CARGO) build --locked -p earnest-cli
 	$(CARGO) test --workspace --locked
 
 # The system as a user starts it: some slots of it, ending non-zero if any promise was broken.
@@ -36,4 +38,5 @@ docs:
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --version 0.20.2
+	$(CARGO) fetch --locked --quiet
 	$(CARGO) deny --offline check licenses bans sources
