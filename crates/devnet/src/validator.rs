@@ -16,6 +16,7 @@
 //! | duties | at ¼ slot before each slot looks up its proposer, proposes at its start | with the validators |
 //! | proposal | one for each slot of ours | when its slot is decided |
 
+mod bid_check;
 mod duties;
 mod keys;
 mod proposal;

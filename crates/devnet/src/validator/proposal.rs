@@ -19,7 +19,11 @@ use reqwest::{
     header::{ACCEPT, HeaderValue},
 };
 
-use super::{Report, Shared, Submission, now_ms};
+use super::{
+    Report, Shared, Submission,
+    bid_check::{Expected, check_bid},
+    now_ms,
+};
 use crate::beacon::{ProposerDomains, block::randao_signing_root, state_root_after};
 
 /// Time between two attempts to hand in the same signed block.
@@ -136,7 +140,13 @@ impl Proposing {
             None => parent_of(&*local.await?),
         };
         let bid = self.ask(builder, parent).await?;
-        self.check(&bid, parent)?;
+        let expected = Expected {
+            fork: self.fork,
+            parent_hash: parent.block_hash,
+            slot_start: self.shared.clock.start_of(self.proposer.slot) / 1000,
+            builder_domain: self.shared.builder_domain(),
+        };
+        check_bid(&bid, &expected).map_err(|error| error.to_string())?;
         let parent_state = self.shared.beacon.header(&parent.root.to_string()).await;
         let parent_state = parent_state.map_err(|error| error.to_string())?.state_root;
         let header = bid.header().to_owned();
@@ -177,22 +187,6 @@ impl Proposing {
         let answer = builder.header_answer(&wanted, media, timeout).await;
         let bid = answer.and_then(|answer| read_header(&answer));
         bid.map_err(|error| format!("no header: {error}"))?.ok_or_else(|| "no header on offer".to_owned())
-    }
-
-    /// What a beacon node checks of a bid.
-    fn check(&self, bid: &SignedBuilderBid, parent: Parent) -> Result<(), String> {
-        let header = bid.header();
-        let due = self.shared.clock.start_of(self.proposer.slot) / 1000;
-        if bid.fork() != self.fork {
-            return Err(format!("the bid is of {}, the chain in {}", bid.fork(), self.fork));
-        }
-        if header.parent_hash() != parent.block_hash {
-            return Err("the bid stands on another block".to_owned());
-        }
-        if header.timestamp() < due {
-            return Err(format!("the bid's timestamp {} is before the slot's {due}", header.timestamp()));
-        }
-        bid.verify(self.shared.builder_domain()).map_err(|error| format!("the bid's signature: {error}"))
     }
 
     /// Signs the blinded block and hands it in, again until the slot is over: from the signature on no other
