@@ -81,6 +81,7 @@ struct Held {
     start_ms: u64,
     delivered: BTreeSet<SourceIndex>,
     refused: BTreeSet<SourceIndex>,
+    elsewhere: bool,
 }
 
 /// All delegations of this sidecar.
@@ -112,8 +113,14 @@ impl DelegationPlan {
             return if held.message == message { Ok(()) } else { Err(AlreadyDelegated(place)) };
         }
         let start_ms = message.allocation().map_or(0, |allocation| allocation.start_ms);
-        let held =
-            Held { message, signed: None, start_ms, delivered: BTreeSet::new(), refused: BTreeSet::new() };
+        let held = Held {
+            message,
+            signed: None,
+            start_ms,
+            delivered: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            elsewhere: false,
+        };
         self.held.insert(place, held);
         Ok(())
     }
@@ -135,6 +142,20 @@ impl DelegationPlan {
         if let Some(held) = self.held.get_mut(&place) {
             held.delivered.insert(relay);
         }
+    }
+
+    /// Notes that a relay which is no longer configured gave its receipt: it may hold constraints that nobody can be asked
+    /// about.
+    pub fn delivered_elsewhere(&mut self, place: Place) {
+        if let Some(held) = self.held.get_mut(&place) {
+            held.elsewhere = true;
+        }
+    }
+
+    /// Whether a relay that is no longer configured holds this delegation.
+    #[must_use]
+    pub fn is_elsewhere(&self, place: Place) -> bool {
+        self.held.get(&place).is_some_and(|held| held.elsewhere)
     }
 
     /// Notes that a relay refused for good, so that asking again is no use.

@@ -4,6 +4,7 @@
 //! different one for the same place is refused by the journal itself, and the same one gives the same signature again.
 
 use alloy_primitives::{B256, keccak256};
+use earnest_builder_types::BlsPublicKey;
 use earnest_journal::{AppendError, Batch, Claim, Entry, KIND_CLAIMS, Log, ReadError, Record};
 use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
 use earnest_protocol::signing::{Network, SigningError};
@@ -62,9 +63,9 @@ pub enum RecordError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// The delegation's proposer.
-    pub proposer: earnest_builder_types::BlsPublicKey,
-    /// Host and port of the relay.
-    pub relay: String,
+    pub proposer: BlsPublicKey,
+    /// The relay's BLS key: what it is, wherever it is reached.
+    pub relay: BlsPublicKey,
     /// Its receipt.
     pub receipt: SignedDelegationReceipt,
 }
@@ -107,11 +108,11 @@ pub fn keep_receipt(log: &dyn Log, received: &Received) -> Result<(), RecordErro
     Ok(())
 }
 
-/// Reads the whole record into a plan. `relays` are the Earnest relays by name. Blocks.
+/// Reads the whole record into a plan. `relays` are the Earnest relays by key. Blocks.
 ///
 /// # Errors
 /// [`RecordError`] if the journal cannot be read or holds what this version does not know: the sidecar must not sign then.
-pub fn restore(log: &dyn Log, relays: &[(SourceIndex, String)]) -> Result<DelegationPlan, RecordError> {
+pub fn restore(log: &dyn Log, relays: &[(SourceIndex, BlsPublicKey)]) -> Result<DelegationPlan, RecordError> {
     let mut plan = DelegationPlan::new(relays.iter().map(|(index, _)| *index).collect());
     let mut next = 0;
     loop {
@@ -127,7 +128,7 @@ pub fn restore(log: &dyn Log, relays: &[(SourceIndex, String)]) -> Result<Delega
 fn apply(
     plan: &mut DelegationPlan,
     entry: &Entry,
-    relays: &[(SourceIndex, String)],
+    relays: &[(SourceIndex, BlsPublicKey)],
 ) -> Result<(), RecordError> {
     let position = entry.position;
     let malformed = |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
@@ -138,8 +139,9 @@ fn apply(
         RECEIVED => {
             let received: Received = serde_json::from_slice(&entry.body).map_err(malformed)?;
             let place = (received.receipt.message.slot, received.proposer);
-            for (index, _) in relays.iter().filter(|(_, name)| *name == received.relay) {
-                plan.delivered(place, *index);
+            match relays.iter().find(|(_, key)| *key == received.relay) {
+                Some((index, _)) => plan.delivered(place, *index),
+                None => plan.delivered_elsewhere(place),
             }
         }
         kind => return Err(RecordError::UnknownKind { position, kind }),

@@ -154,6 +154,7 @@ impl DelegationTask {
 
     async fn deliver(&self, relay: SourceIndex, signed: &SignedDelegation) -> Result<(), StepError> {
         let Some(source) = self.sidecar.sources.get(relay) else { return Ok(()) };
+        let Some(relay_key) = source.pubkey else { return Ok(()) };
         let place = (signed.message.slot, signed.message.proposer);
         let posted = tokio::time::timeout(POST_TIME, source.client.post_delegation(signed));
         let timed_out =
@@ -175,7 +176,7 @@ impl DelegationTask {
         }
         let received_at_ms = receipt.message.received_at_ms;
         let start_ms = signed.message.allocation().map_or(0, |allocation| allocation.start_ms);
-        let received = Received { proposer: signed.message.proposer, relay: source.name.clone(), receipt };
+        let received = Received { proposer: signed.message.proposer, relay: relay_key, receipt };
         self.write(move |log| delegation_record::keep_receipt(log, &received)).await?;
         self.sidecar.plan.lock().delivered(place, relay);
         if received_at_ms >= start_ms {

@@ -72,8 +72,13 @@ async fn decide(
     let wanted =
         Wanted { request, timestamp: clock.map(|clock| clock.slots.payload_timestamp(request.slot)) };
     let accept = headers.get(header::ACCEPT).cloned().unwrap_or(earnest_client::transport::JSON);
-    let delegation = sidecar.plan.lock().delegation(Slot(request.slot), request.pubkey).cloned();
-
+    let (delegation, elsewhere) = {
+        let (plan, slot) = (sidecar.plan.lock(), Slot(request.slot));
+        (plan.delegation(slot, request.pubkey).cloned(), plan.is_elsewhere((slot, request.pubkey)))
+    };
+    if elsewhere {
+        return Err(NoHeader::RelayGone);
+    }
     let (sources, earnest) = (sidecar.sources.indices(), sidecar.sources.earnest());
     let mut round = if delegation.is_some() {
         HeaderRound::constrained(&sources, &earnest)

@@ -109,6 +109,9 @@ pub enum NoHeader {
     /// The slot is constrained, and no bid was shown to keep its constraints.
     #[error("no bid was shown to hold the {0} constraints of this slot")]
     NoProvenOffer(usize),
+    /// The slot is constrained, and the relay that may hold its constraints is not configured.
+    #[error("the relay that holds this slot's delegation is not configured")]
+    RelayGone,
     /// The round began after the last moment for a header.
     #[error("asked too late in the slot")]
     TooLate,
@@ -136,6 +139,7 @@ pub enum Decision<A> {
 #[derive(Debug)]
 pub struct HeaderRound<A> {
     constrained: bool,
+    nobody_knows: bool,
     waiting_plain: Vec<SourceIndex>,
     waiting_proven: Vec<SourceIndex>,
     waiting_constraints: Vec<SourceIndex>,
@@ -151,6 +155,7 @@ impl<A> HeaderRound<A> {
     pub fn unconstrained(sources: &[SourceIndex]) -> Self {
         Self {
             constrained: false,
+            nobody_knows: false,
             waiting_plain: sources.to_vec(),
             waiting_proven: Vec::new(),
             waiting_constraints: Vec::new(),
@@ -162,11 +167,12 @@ impl<A> HeaderRound<A> {
     }
 
     /// A round for a slot with a delegation of ours: every one of `earnest` is also asked for its constraints and for a
-    /// header with proofs.
+    /// header with proofs. Without any of them there is nobody to ask, and the answer is nothing.
     #[must_use]
     pub fn constrained(sources: &[SourceIndex], earnest: &[SourceIndex]) -> Self {
         Self {
             constrained: true,
+            nobody_knows: earnest.is_empty(),
             waiting_proven: earnest.to_vec(),
             waiting_constraints: earnest.to_vec(),
             ..Self::unconstrained(sources)
@@ -225,6 +231,9 @@ impl<A> HeaderRound<A> {
 
     fn decide(&mut self, time_is_up: bool) -> Decision<A> {
         if self.constrained {
+            if self.nobody_knows {
+                return Decision::Nothing(NoHeader::RelayGone);
+            }
             if let Some(source) = self.waiting_constraints.first() {
                 return if time_is_up {
                     Decision::Nothing(NoHeader::ConstraintsUnavailable(*source, Fault::Late))
@@ -360,6 +369,12 @@ mod tests {
     }
 
     #[test]
+    fn a_constrained_slot_without_anyone_to_ask_gets_nothing() {
+        let mut round = HeaderRound::constrained(&[0], &[]);
+        assert_eq!(round.take(plain(0, 9)), Decision::Nothing(NoHeader::RelayGone));
+    }
+
+    #[test]
     fn a_source_speaks_once() {
         let mut round = HeaderRound::unconstrained(&[0, 1]);
         round.take(plain(0, 1));
@@ -477,34 +492,40 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever sources say and in whatever order: a constrained slot is served a plain bid only if every relay said
-        /// that it holds nothing, and a proven one only if it shows everything held.
+        /// Whatever sources say and in whatever order: a constrained slot is served a plain bid only if no relay said or
+        /// showed that it holds anything, and a proven one only if it shows everything held.
         #[test]
         fn a_promise_is_never_broken_by_what_sources_say(events in events()) {
             let mut round = HeaderRound::constrained(&[0, 1], &[0, 1]);
             let mut said: [Option<Vec<Held>>; 2] = [None, None];
-            let mut shown: Vec<(u64, SourceIndex, usize)> = Vec::new();
+            let mut shown: [Option<Option<ProvenOffer<u64>>>; 2] = [None, None];
             for event in events.into_iter().chain([Event::Deadline]) {
                 match &event {
                     Event::Constraints(source, Ok(held)) => { said[*source].get_or_insert_with(|| held.clone()); }
                     Event::Proven(source, Reply::Offer(offer)) => {
-                        shown.push((offer.offer.answer, *source, offer.proven.len()));
+                        shown[*source].get_or_insert_with(|| Some(offer.clone()));
                     }
+                    Event::Proven(source, _) => { shown[*source].get_or_insert(None); }
                     _ => {}
                 }
                 match round.take(event) {
                     Decision::Wait => continue,
                     Decision::Nothing(_) => {}
                     Decision::Serve { source, offer, kept } => {
-                        let all: Vec<Held> = said.iter().flatten().flatten().cloned().collect();
                         prop_assert!(said.iter().all(Option::is_some));
-                        prop_assert_eq!(kept, all.len());
-                        if !all.is_empty() {
-                            let distinct = all.iter().collect::<std::collections::HashSet<_>>().len();
-                            let was_shown = shown.iter().any(|(value, by, count)| {
-                                *value == offer.answer && *by == source && *count >= distinct
+                        let mut held: Vec<Held> = said.iter().flatten().flatten().cloned().collect();
+                        if held.is_empty() {
+                            let hidden = shown.iter().flatten().flatten().flat_map(|offer| &offer.proven);
+                            held.extend(hidden.map(|proven| Held::new(proven.transaction.clone())));
+                        }
+                        prop_assert_eq!(kept, held.len());
+                        if !held.is_empty() {
+                            let by = shown[source].clone().flatten();
+                            let by = by.filter(|by| by.offer == offer);
+                            let all = by.is_some_and(|by| {
+                                proof_check::all_held(&held, &by.proven, by.transactions_root).is_ok()
                             });
-                            prop_assert!(was_shown);
+                            prop_assert!(all);
                         }
                     }
                 }

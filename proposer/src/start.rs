@@ -133,8 +133,11 @@ pub async fn start_with_signer(
     let beacon = BeaconClient::new(config.beacon.clone()).map_err(StartError::Beacon)?;
     let metrics = metrics_handle()?;
 
-    let relays: Vec<_> =
-        sources.earnest().into_iter().map(|index| (index, sources.name(index).to_owned())).collect();
+    let relays: Vec<_> = sources
+        .iter()
+        .filter(|(_, source)| source.earnest)
+        .filter_map(|(index, source)| Some((index, source.pubkey?)))
+        .collect();
     let options =
         Options { free_space_floor: config.free_space_floor, cache_bytes: CACHE_BYTES, ..Options::default() };
     let directory = config.data_dir.clone();

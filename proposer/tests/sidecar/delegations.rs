@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
+use earnest_builder_types::bls::SecretKey;
 use earnest_journal::{Journal, Log, Options};
 use earnest_proposer::delegation_record::{self, RecordError};
 use earnest_proposer::validator_keys::OwnKeys;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::beacon_stand_in::{BeaconStandIn, SECONDS_PER_SLOT, SLOTS_PER_EPOCH};
-use crate::network::{Cast, NETWORK, config, earnest};
+use crate::network::{Cast, NETWORK, PARENT, config, earnest, json, mev_boost};
 use crate::relay_stand_in::{RelayStandIn, Says};
 
 const ROUTE: &str = "builder/delegate";
@@ -137,11 +138,36 @@ async fn a_slot_we_delegated_stays_constrained_though_the_lookahead_drops_it() {
     stage.beacon.forget();
     let second = stage.start(stage.cast.gateway()).await;
     let key = stage.cast.proposer.public_key();
-    let path = format!("eth/v1/builder/header/{OURS}/{}/{key}", crate::network::PARENT);
+    let path = format!("eth/v1/builder/header/{OURS}/{}/{key}", PARENT);
     let answer = reqwest::get(second.0.url().unwrap().join(&path).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 204);
     assert_eq!(stage.relay.heard("relay/constraints").len(), 1, "asked what is held");
     stop(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_whose_relay_is_no_longer_configured_gets_nothing() {
+    let stage = Stage::set().await;
+    stage.relay.says(ROUTE, receipts(&stage.cast.relay_account, 1));
+    let running = stage.start(stage.cast.gateway()).await;
+    stage.relay.wait_for(ROUTE, 1).await;
+    stop(running).await;
+
+    let other = RelayStandIn::start().await;
+    other.says("builder/header", Says::Json(200, json(&stage.cast.bid(5, &[]))));
+    other.says("relay/constraints", Says::Json(200, b"[]".to_vec()));
+    let sources = vec![earnest(&other.url, SecretKey::random().unwrap().public_key()), mev_boost(&other.url)];
+    let config = config(stage.directory.path(), stage.beacon.url.clone(), sources);
+    let token = CancellationToken::new();
+    let running = start_with_signer(config, stage.cast.signer(), token.clone()).await.unwrap();
+    let header = |slot: u64| {
+        let key = stage.cast.proposer.public_key();
+        let path = format!("eth/v1/builder/header/{slot}/{PARENT}/{key}");
+        reqwest::get(running.url().unwrap().join(&path).unwrap())
+    };
+    assert_eq!(header(OURS).await.unwrap().status(), 204);
+    assert!(other.heard("builder/header").is_empty(), "nobody was asked");
+    stop((running, token)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
