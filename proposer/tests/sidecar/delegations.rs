@@ -138,7 +138,7 @@ async fn a_slot_we_delegated_stays_constrained_though_the_lookahead_drops_it() {
     stage.beacon.forget();
     let second = stage.start(stage.cast.gateway()).await;
     let key = stage.cast.proposer.public_key();
-    let path = format!("eth/v1/builder/header/{OURS}/{}/{key}", PARENT);
+    let path = format!("eth/v1/builder/header/{OURS}/{PARENT}/{key}");
     let answer = reqwest::get(second.0.url().unwrap().join(&path).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 204);
     assert_eq!(stage.relay.heard("relay/constraints").len(), 1, "asked what is held");
