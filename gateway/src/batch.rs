@@ -5,23 +5,32 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::{BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind};
+use alloy_consensus::{
+    SignableTransaction, Transaction, TxEip1559, TxEnvelope, transaction::SignerRecoverable,
+};
+use alloy_eips::{
+    BlockNumberOrTag,
+    eip2718::{Decodable2718, Encodable2718},
+};
+use alloy_primitives::{Address, Bytes, Signature, TxKind};
 use alloy_rpc_types_eth::{BlockId, TransactionInput, TransactionRequest};
 use alloy_sol_types::SolCall;
 use earnest_bindings::Inbox;
 use earnest_builder_types::bls;
 use earnest_chain::{ChainError, ExecutionClient};
-use earnest_client::{ClientError, RelayClient};
+use earnest_client::RelayClient;
 use earnest_protocol::{
     BlsPublicKey, RollupId, Slot, inbox,
-    objects::{CommitmentKind, Constraint, ConstraintsMessage, ObjectError, SignedConstraints},
+    objects::{
+        CommitmentKind, Constraint, ConstraintStatus, ConstraintsMessage, ObjectError,
+        SignedConstraintReceipt, SignedConstraints,
+    },
     signing::{EcdsaSecret, Network, SigningError},
     window::Timing,
 };
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Duration, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -58,10 +67,39 @@ pub(crate) struct BatchKey {
     pub(crate) segment: u16,
 }
 
+impl Sealed {
+    /// Whether its seal ends the window.
+    pub(crate) fn ends_window(&self) -> bool {
+        self.seal.ordering.kind == CommitmentKind::WindowSeal
+    }
+}
+
 /// A signed batch on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct OnItsWay {
     pub(crate) raw: Bytes,
+    pub(crate) nonce: u64,
+    max_fee: u128,
+    input: Bytes,
+    /// Whether the Inbox was seen to have it. It is watched on, since L1 may reorganise.
+    recorded: bool,
+}
+
+impl OnItsWay {
+    /// Reads a signed batch back. `None` if `account` did not sign it: its nonce says nothing then.
+    pub(crate) fn read(raw: Bytes, account: Address) -> Option<Self> {
+        let transaction = TxEnvelope::decode_2718_exact(&raw).ok()?;
+        if transaction.recover_signer().ok()? != account {
+            return None;
+        }
+        Some(Self {
+            nonce: transaction.nonce(),
+            max_fee: transaction.max_fee_per_gas(),
+            input: transaction.input().clone(),
+            recorded: false,
+            raw,
+        })
+    }
 }
 
 /// Why a batch could not be made.
@@ -75,8 +113,6 @@ pub(crate) enum BatchError {
     Signing(#[from] SigningError),
     #[error("journal: {0}")]
     Queue(#[from] QueueError),
-    #[error("relay: {0}")]
-    Relay(#[from] ClientError),
     #[error("the execution client has no latest block")]
     NoBlock,
 }
@@ -84,13 +120,10 @@ pub(crate) enum BatchError {
 /// Posts batches. One task; the only user of its L1 account.
 pub(crate) struct Poster {
     pub(crate) execution: ExecutionClient,
-    pub(crate) relay: RelayClient,
     pub(crate) inbox: Address,
     pub(crate) chain_id: u64,
-    pub(crate) network: Network,
     pub(crate) timing: Timing,
     pub(crate) account: EcdsaSecret,
-    pub(crate) delegate: bls::SecretKey,
     pub(crate) committer: Address,
     pub(crate) tip: u64,
     pub(crate) queue: Queue,
@@ -99,6 +132,22 @@ pub(crate) struct Poster {
     pub(crate) on_their_way: BTreeMap<BatchKey, OnItsWay>,
     /// Nonce after the highest ever signed, from the journal.
     pub(crate) next_nonce: u64,
+    pub(crate) constrainer: Arc<Constrainer>,
+    /// Constraints on their way to the relay, at most one for each rollup's window.
+    pub(crate) constraining: JoinSet<()>,
+}
+
+/// What a batch's transaction offers.
+struct Fees {
+    base: u128,
+    tip: u128,
+}
+
+impl Fees {
+    /// Twice the base fee outlives six full blocks.
+    const fn max(&self) -> u128 {
+        self.base.saturating_mul(2).saturating_add(self.tip)
+    }
 }
 
 impl Poster {
@@ -107,82 +156,106 @@ impl Poster {
         let mut ticks = interval(Duration::from_millis(self.timing.slot_ms.max(200)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let work = async {
+                tokio::select! {
+                    biased;
+                    sealed = self.sealed.recv() => match sealed {
+                        Some(sealed) => self.carry(&sealed).await,
+                        None => std::future::pending().await,
+                    },
+                    _ = ticks.tick() => self.chase().await,
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                _ = ticks.tick() => self.chase().await,
-                sealed = self.sealed.recv() => {
-                    let Some(sealed) = sealed else {
-                        shutdown.cancelled().await;
-                        return Ok(());
-                    };
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(()),
-                        () = self.carry(&sealed) => {}
-                    }
-                }
+                () = work => {}
             }
+            while self.constraining.try_join_next().is_some() {}
         }
     }
 
-    /// Takes one sealed segment as far as it goes now; what fails is tried again by [`Self::chase`].
+    /// Takes one sealed segment as far as it goes now.
     async fn carry(&mut self, sealed: &Sealed) {
         let ordering = &sealed.seal.ordering;
         let key = BatchKey { slot: ordering.slot, rollup: ordering.rollup_id, segment: ordering.segment };
-        let deadline =
-            self.timing.slot_start(key.slot).saturating_add(self.timing.slot_ms.saturating_mul(CHASE_SLOTS));
+        let (rollup, slot, segment) = (key.rollup, key.slot, key.segment);
         while !self.on_their_way.contains_key(&key) {
-            match self.sign(key, sealed).await {
-                Ok(raw) => {
-                    self.send(key, &raw).await;
-                    self.on_their_way.insert(key, OnItsWay { raw });
+            if self.is_late(slot) {
+                tracing::error!(%rollup, %slot, segment, "batch not signed in time");
+                return;
+            }
+            match self.first_signing(key, sealed).await {
+                Ok(None) => return,
+                Ok(Some(batch)) => {
+                    self.send(key, &batch.raw).await;
+                    self.on_their_way.insert(key, batch);
                 }
                 // The seal is in the journal: the next start carries it on.
                 Err(BatchError::Queue(QueueError::Stopped)) => return,
-                Err(error) if now_ms() < deadline => {
-                    tracing::warn!(rollup = %key.rollup, slot = %key.slot, segment = key.segment, %error, "batch not signed yet");
-                    sleep(RETRY).await;
-                }
                 Err(error) => {
-                    tracing::error!(rollup = %key.rollup, slot = %key.slot, %error, "batch not signed in time");
-                    return;
+                    tracing::warn!(%rollup, %slot, segment, %error, "batch not signed yet");
+                    sleep(RETRY).await;
                 }
             }
         }
-        if ordering.kind == CommitmentKind::WindowSeal && now_ms() < self.cutoff(key.slot) {
-            self.constrain(key, &sealed.seal).await;
+        if sealed.ends_window() && now_ms() < self.constrainer.cutoff(slot) {
+            let constraints = self.constraints(key);
+            let proposer = sealed.seal.authority.delegation.message.proposer;
+            self.constraining.spawn(Arc::clone(&self.constrainer).send(rollup, slot, proposer, constraints));
         }
     }
 
-    /// Until when the relay takes constraints for a slot.
-    fn cutoff(&self, slot: Slot) -> u64 {
-        self.timing.slot_start(slot).saturating_sub(self.timing.constraint_cutoff.of(self.timing.slot_ms))
+    /// Whether a window's batches no longer count.
+    fn is_late(&self, slot: Slot) -> bool {
+        let reach = self.timing.slot_ms.saturating_mul(CHASE_SLOTS);
+        now_ms() > self.timing.slot_start(slot).saturating_add(reach)
     }
 
-    /// Signs the L1 transaction of a segment and makes it durable.
-    async fn sign(&mut self, key: BatchKey, sealed: &Sealed) -> Result<Bytes, BatchError> {
+    /// Signs a segment's batch, unless the Inbox has it.
+    async fn first_signing(
+        &mut self,
+        key: BatchKey,
+        sealed: &Sealed,
+    ) -> Result<Option<OnItsWay>, BatchError> {
+        if self.recorded(key).await? {
+            return Ok(None);
+        }
         let authority = (key.segment == 0).then_some(&*sealed.seal.authority);
         let input = inbox::encode_submit(&sealed.transactions, &sealed.seal.commitment, authority)?;
+        let (fees, used) = self.l1().await?;
+        self.sign(key, input, self.next_nonce.max(used), &fees).await.map(Some)
+    }
+
+    /// The fees of now, and how many nonces of the account are used.
+    async fn l1(&self) -> Result<(Fees, u64), BatchError> {
         let (head, used) = tokio::try_join!(
             self.execution.block(BlockNumberOrTag::Latest),
             self.execution.nonce(self.account.address(), BlockNumberOrTag::Latest)
         )?;
-        let base_fee =
-            u128::from(head.ok_or(BatchError::NoBlock)?.header.base_fee_per_gas.unwrap_or_default());
-        let nonce = self.next_nonce.max(used);
+        let base = u128::from(head.ok_or(BatchError::NoBlock)?.header.base_fee_per_gas.unwrap_or_default());
+        Ok((Fees { base, tip: u128::from(self.tip) }, used))
+    }
+
+    /// Signs an L1 transaction for a segment and makes it durable.
+    async fn sign(
+        &mut self,
+        key: BatchKey,
+        input: Bytes,
+        nonce: u64,
+        fees: &Fees,
+    ) -> Result<OnItsWay, BatchError> {
         let bytes = u64::try_from(input.len()).unwrap_or(u64::MAX);
-        let count = u64::try_from(sealed.transactions.len()).unwrap_or(u64::MAX);
-        let gas_limit = FIXED_GAS
-            .saturating_add(bytes.saturating_mul(GAS_PER_BYTE))
-            .saturating_add(count.saturating_mul(GAS_PER_TRANSACTION));
         let transaction = TxEip1559 {
             chain_id: self.chain_id,
             nonce,
-            gas_limit,
-            // Twice the base fee outlives six full blocks.
-            max_fee_per_gas: base_fee.saturating_mul(2).saturating_add(u128::from(self.tip)),
-            max_priority_fee_per_gas: u128::from(self.tip),
+            // A transaction of the batch takes at least 64 bytes of it.
+            gas_limit: FIXED_GAS
+                .saturating_add(bytes.saturating_mul(GAS_PER_BYTE))
+                .saturating_add((bytes / 64).saturating_mul(GAS_PER_TRANSACTION)),
+            max_fee_per_gas: fees.max(),
+            max_priority_fee_per_gas: fees.tip,
             to: TxKind::Call(self.inbox),
-            input,
+            input: input.clone(),
             ..TxEip1559::default()
         };
         let raw = sign_transaction(transaction, &self.account)?;
@@ -194,8 +267,8 @@ impl Poster {
             transaction: raw.clone(),
         };
         self.queue.record(Event::BatchSigned(body)).await?;
-        self.next_nonce = nonce.saturating_add(1);
-        Ok(raw)
+        self.next_nonce = self.next_nonce.max(nonce.saturating_add(1));
+        Ok(OnItsWay { raw, nonce, max_fee: fees.max(), input, recorded: false })
     }
 
     async fn send(&self, key: BatchKey, raw: &Bytes) {
@@ -208,75 +281,80 @@ impl Poster {
         }
     }
 
-    /// Binds the window's slot to every batch of the window that L1 does not have yet.
-    async fn constrain(&self, key: BatchKey, seal: &Signed) {
-        let constraints: Vec<Constraint> = self
-            .on_their_way
-            .range(BatchKey { segment: 0, ..key }..=key)
-            .filter(|(other, _)| other.rollup == key.rollup)
-            .map(|(_, batch)| Constraint::inclusion(key.slot, batch.raw.clone()))
-            .collect();
-        let proposer = seal.authority.delegation.message.proposer;
-        let signed = match sign_constraints(key.slot, proposer, constraints, &self.delegate, &self.network) {
-            Ok(signed) => signed,
+    /// A constraint for every batch of the window that L1 was not seen to have.
+    fn constraints(&self, last: BatchKey) -> Vec<Constraint> {
+        let window = self.on_their_way.range(BatchKey { segment: 0, ..last }..=last);
+        window
+            .filter(|(other, batch)| other.rollup == last.rollup && !batch.recorded)
+            .map(|(_, batch)| Constraint::inclusion(last.slot, batch.raw.clone()))
+            .collect()
+    }
+
+    /// Looks at what L1 has of the batches. One that it lacks is sent again, with a higher fee where the base fee has
+    /// outgrown it and under a new nonce where its own was used. None is forgotten before its nonce is used, since
+    /// every later batch waits for that.
+    async fn chase(&mut self) {
+        let (fees, used) = match self.l1().await {
+            Ok(l1) => l1,
             Err(error) => {
-                tracing::error!(slot = %key.slot, %error, "constraints not signed");
+                tracing::warn!(%error, "the execution client does not answer");
                 return;
             }
         };
-        let cutoff = self.cutoff(key.slot);
-        loop {
-            match self.relay.post_constraints(&signed).await {
-                Ok(receipt) => {
-                    tracing::info!(slot = %key.slot, status = ?receipt.message.status, "constraints at the relay");
-                    let held = HeldBody { constraints: signed, receipt };
-                    if let Err(error) = self.queue.record(Event::ConstraintsHeld(Box::new(held))).await {
-                        tracing::error!(slot = %key.slot, %error, "constraint receipt not kept");
-                    }
-                    return;
-                }
-                Err(error) if error.is_transient() && now_ms() < cutoff => {
-                    tracing::warn!(slot = %key.slot, %error, "constraints not at the relay yet");
-                    sleep(RETRY).await;
-                }
-                Err(error) => {
-                    tracing::error!(slot = %key.slot, %error, "the relay did not take the constraints; the batch is in the public pool only");
-                    return;
-                }
+        let keys: Vec<BatchKey> = self.on_their_way.keys().copied().collect();
+        for key in keys {
+            // A new seal goes first.
+            if !self.sealed.is_empty() {
+                return;
+            }
+            if let Err(error) = self.chase_one(key, &fees, used).await {
+                tracing::warn!(rollup = %key.rollup, slot = %key.slot, %error, "batch not looked after");
+                return;
             }
         }
     }
 
-    /// Forgets batches that the Inbox has, sends the others again, gives up those that no longer count.
-    async fn chase(&mut self) {
-        let now = now_ms();
-        let mut landed = Vec::new();
-        for (key, batch) in &self.on_their_way {
-            match self.recorded(*key).await {
-                Ok(true) => {
-                    tracing::info!(rollup = %key.rollup, slot = %key.slot, segment = key.segment, "batch recorded on L1");
-                    metrics::counter!("earnest_gateway_batches_recorded_total").increment(1);
-                    landed.push(*key);
-                }
-                Ok(false) => {
-                    let late = self.timing.slot_ms.saturating_mul(CHASE_SLOTS);
-                    if now > self.timing.slot_start(key.slot).saturating_add(late) {
-                        tracing::error!(rollup = %key.rollup, slot = %key.slot, segment = key.segment, "batch never landed");
-                        metrics::counter!("earnest_gateway_batches_missed_total").increment(1);
-                        landed.push(*key);
-                    } else {
-                        self.send(*key, &batch.raw).await;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the execution client does not answer");
-                    break;
-                }
+    async fn chase_one(&mut self, key: BatchKey, fees: &Fees, used: u64) -> Result<(), BatchError> {
+        let (rollup, slot, segment) = (key.rollup, key.slot, key.segment);
+        let recorded = self.recorded(key).await?;
+        let late = self.is_late(slot);
+        let Some(batch) = self.on_their_way.get_mut(&key) else { return Ok(()) };
+        if recorded && !batch.recorded {
+            tracing::info!(%rollup, %slot, segment, "batch recorded on L1");
+            metrics::counter!("earnest_gateway_batches_recorded_total").increment(1);
+        } else if !recorded && batch.recorded {
+            tracing::warn!(%rollup, %slot, segment, "a reorganisation of L1 took the batch back");
+        }
+        batch.recorded = recorded;
+        let spent = batch.nonce < used;
+        if late && spent {
+            if !recorded {
+                tracing::error!(%rollup, %slot, segment, "batch never landed");
+                metrics::counter!("earnest_gateway_batches_missed_total").increment(1);
             }
-        }
-        for key in landed {
             self.on_their_way.remove(&key);
+            return Ok(());
         }
+        if recorded {
+            return Ok(());
+        }
+        let (input, nonce) = (batch.input.clone(), batch.nonce);
+        let renewed = if spent {
+            Some(self.sign(key, input, self.next_nonce.max(used), fees).await?)
+        } else if batch.max_fee < fees.base.saturating_add(fees.tip) {
+            // Pools replace a transaction for a tenth more, of the tip too.
+            let raised = Fees { base: fees.base.max(batch.max_fee), tip: fees.tip.saturating_mul(2) };
+            Some(self.sign(key, input, nonce, &raised).await?)
+        } else {
+            None
+        };
+        if let Some(renewed) = renewed {
+            self.on_their_way.insert(key, renewed);
+        }
+        if let Some(batch) = self.on_their_way.get(&key) {
+            self.send(key, &batch.raw).await;
+        }
+        Ok(())
     }
 
     async fn recorded(&self, key: BatchKey) -> Result<bool, ChainError> {
@@ -296,26 +374,98 @@ impl Poster {
     }
 }
 
-fn sign_constraints(
-    slot: Slot,
-    proposer: BlsPublicKey,
-    constraints: Vec<Constraint>,
-    delegate: &bls::SecretKey,
-    network: &Network,
-) -> Result<SignedConstraints, SigningError> {
-    let message = ConstraintsMessage {
-        proposer,
-        delegate: delegate.public_key(),
-        slot,
-        constraints,
-        receivers: vec![],
-    };
-    SignedConstraints::sign(message, delegate, network)
+/// Sends constraints to the relay, and keeps its receipts.
+pub(crate) struct Constrainer {
+    pub(crate) relay: RelayClient,
+    pub(crate) relay_address: Address,
+    pub(crate) delegate: bls::SecretKey,
+    pub(crate) network: Network,
+    pub(crate) timing: Timing,
+    pub(crate) queue: Queue,
+}
+
+impl Constrainer {
+    /// Until when the relay takes constraints for a slot.
+    fn cutoff(&self, slot: Slot) -> u64 {
+        self.timing.slot_start(slot).saturating_sub(self.timing.constraint_cutoff.of(self.timing.slot_ms))
+    }
+
+    /// Binds a window's slot to its batches, until the relay's cut-off.
+    async fn send(
+        self: Arc<Self>,
+        rollup: RollupId,
+        slot: Slot,
+        proposer: BlsPublicKey,
+        constraints: Vec<Constraint>,
+    ) {
+        if constraints.is_empty() {
+            return;
+        }
+        let delegate = self.delegate.public_key();
+        let message = ConstraintsMessage { proposer, delegate, slot, constraints, receivers: vec![] };
+        let signed = match SignedConstraints::sign(message, &self.delegate, &self.network) {
+            Ok(signed) => signed,
+            Err(error) => {
+                tracing::error!(%rollup, %slot, %error, "constraints not signed");
+                return;
+            }
+        };
+        while now_ms() < self.cutoff(slot) {
+            match self.relay.post_constraints(&signed).await {
+                Ok(receipt) => return self.keep(rollup, slot, signed, receipt).await,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%rollup, %slot, %error, "constraints not at the relay yet");
+                    sleep(RETRY).await;
+                }
+                Err(error) => {
+                    tracing::error!(%rollup, %slot, %error, "the relay refused the constraints; the batch is in the public pool only");
+                    return;
+                }
+            }
+        }
+        tracing::error!(%rollup, %slot, "no constraints at the relay by its cut-off; the batch is in the public pool only");
+    }
+
+    /// Keeps a receipt that holds: it is the defence against an accusation of a missed window.
+    async fn keep(
+        &self,
+        rollup: RollupId,
+        slot: Slot,
+        constraints: SignedConstraints,
+        receipt: SignedConstraintReceipt,
+    ) {
+        if let Err(reason) = self.judge(&constraints, &receipt) {
+            tracing::error!(%rollup, %slot, reason, "the relay's receipt for the constraints does not hold");
+            return;
+        }
+        tracing::info!(%rollup, %slot, "constraints held by the relay");
+        let held = HeldBody { rollup_id: rollup.0, constraints, receipt };
+        if let Err(error) = self.queue.record(Event::ConstraintsHeld(Box::new(held))).await {
+            tracing::error!(%rollup, %slot, %error, "constraint receipt not kept");
+        }
+    }
+
+    fn judge(
+        &self,
+        constraints: &SignedConstraints,
+        receipt: &SignedConstraintReceipt,
+    ) -> Result<(), &'static str> {
+        let said = &receipt.message;
+        if said.status != ConstraintStatus::Held {
+            return Err("the relay dropped the constraints");
+        }
+        if said.slot != constraints.message.slot
+            || constraints.message.hash().ok() != Some(said.constraints_hash)
+        {
+            return Err("it is for other constraints");
+        }
+        receipt.verify(&self.network, self.relay_address).map_err(|_| "it is not signed by the relay")
+    }
 }
 
 /// Signs an L1 transaction.
 fn sign_transaction(transaction: TxEip1559, account: &EcdsaSecret) -> Result<Bytes, SigningError> {
-    let hash: B256 = transaction.signature_hash();
+    let hash = transaction.signature_hash();
     let bytes = account.sign(hash)?;
     let signature = Signature::from_raw_array(bytes.as_ref()).map_err(|_| SigningError::WrongSigner)?;
     let envelope = TxEnvelope::from(transaction.into_signed(signature));

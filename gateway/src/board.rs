@@ -18,6 +18,9 @@ use parking_lot::RwLock;
 /// Windows of a rollup whose receipts stay at hand: the open one and those before it.
 const WINDOWS_KEPT: usize = 16;
 
+/// Holders remembered, the slots ahead: two epochs and more.
+const HOLDERS_KEPT: usize = 128;
+
 /// A microblock or seal that is durable and signed.
 #[derive(Debug)]
 pub(crate) struct Signed {
@@ -140,9 +143,19 @@ impl Board {
         }
     }
 
+    pub(crate) fn drop_holder(&self, rollup: RollupId, slot: Slot) {
+        if let Some(board) = self.rollups.get(&rollup) {
+            board.write().holders.remove(&slot);
+        }
+    }
+
     pub(crate) fn set_holder(&self, rollup: RollupId, slot: Slot, holder: Holder) {
         if let Some(board) = self.rollups.get(&rollup) {
-            board.write().holders.insert(slot, holder);
+            let mut board = board.write();
+            board.holders.insert(slot, holder);
+            while board.holders.len() > HOLDERS_KEPT {
+                board.holders.pop_first();
+            }
         }
     }
 

@@ -86,6 +86,9 @@ pub enum StartError {
     /// The metrics recorder is taken.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The runtime is shutting down.
+    #[error("stopped while starting")]
+    Stopped,
     /// The address cannot be listened on, or the thread not started.
     #[error("{what}: {source}")]
     Io {
@@ -148,8 +151,18 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };
     let journal = Journal::open(&config.data_dir, options)?;
     let board = Arc::new(Board::new(config.rollups.iter().map(|rollup| rollup.id.into())));
-    let recovered =
-        recovery::recover(&journal, &committer, &board, &config.rollups, config.microblock_transactions)?;
+    let recovered = {
+        let (journal, committer, board) = (journal.clone(), Arc::clone(&committer), Arc::clone(&board));
+        let (rollups, microblock, batch_account) =
+            (config.rollups.clone(), config.microblock_transactions, account.address());
+        let restored = config.restored_from_backup;
+        tokio::task::spawn_blocking(move || {
+            recovery::sit_out_if_unsure(&journal, restored, clock::now_ms())?;
+            recovery::recover(&journal, &committer, batch_account, &board, &rollups, microblock)
+        })
+        .await
+        .map_err(|_| StartError::Stopped)??
+    };
     tracing::info!(
         records = journal.head(),
         batches = recovered.on_their_way.len(),
@@ -182,6 +195,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         rollups: recovered.rollups,
         microblock_transactions: config.microblock_transactions,
         answers: HashMap::new(),
+        space: Default::default(),
     };
     let stop = supervisor.token();
     let (ended, has_ended) = tokio::sync::oneshot::channel();
@@ -198,7 +212,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         }
     });
 
-    let sit_out_before_ms = if config.restored_from_backup { clock::now_ms() } else { 0 };
     let rights = Rights {
         relay: relay.clone(),
         beacon,
@@ -212,26 +225,32 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         rollups: config.rollups.iter().map(|rollup| rollup.id.into()).collect(),
         board: Arc::clone(&board),
         queue: queue.clone(),
-        sit_out_before_ms,
+        sit_out_before_ms: recovered.sit_out_before_ms,
         poll: config.delegation_poll(),
     };
     supervisor.spawn("rights", rights.run(supervisor.token()));
 
     let poster = Poster {
         execution,
-        relay,
         inbox: config.inbox,
         chain_id: network.chain_id,
-        network,
         timing,
         account,
-        delegate,
         committer: address,
         tip: config.batch_tip_wei,
         queue: queue.clone(),
         sealed: sealed_segments,
         on_their_way: recovered.on_their_way,
         next_nonce: recovered.next_nonce,
+        constrainer: Arc::new(batch::Constrainer {
+            relay,
+            relay_address: config.relay_address,
+            delegate,
+            network,
+            timing,
+            queue: queue.clone(),
+        }),
+        constraining: tokio::task::JoinSet::new(),
     };
     supervisor.spawn("poster", poster.run(supervisor.token()));
 

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use earnest_protocol::{RollupId, tx::ValidatedTx};
+use earnest_protocol::{RollupId, Slot, tx::ValidatedTx};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -18,6 +18,8 @@ pub(crate) enum QueueError {
     Full,
     #[error("the gateway is stopping")]
     Stopped,
+    #[error("the journal's disk is full")]
+    NoSpace,
 }
 
 /// Sending end of the sequencer's queue.
@@ -45,11 +47,16 @@ impl Queue {
         self.send(Command::Take(Box::new(window)))
     }
 
-    /// Makes an event durable.
+    /// Makes an event durable that keeps a promise already made.
     pub(crate) async fn record(&self, event: Event) -> Result<(), QueueError> {
         let (done, is_done) = oneshot::channel();
         self.send(Command::Record { event, done })?;
-        is_done.await.map_err(|_| QueueError::Stopped)
+        if is_done.await.map_err(|_| QueueError::Stopped)? { Ok(()) } else { Err(QueueError::NoSpace) }
+    }
+
+    /// Takes back a window that was handed over and has not begun.
+    pub(crate) fn revoke(&self, rollup: RollupId, slot: Slot) -> Result<(), QueueError> {
+        self.send(Command::Revoke { rollup, slot })
     }
 
     fn send(&self, command: Command) -> Result<(), QueueError> {

@@ -33,11 +33,16 @@ pub(crate) enum Event {
     BatchSigned(BatchBody),
     /// The relay's receipt for the constraints of a window: the defence against an accusation of having missed it.
     ConstraintsHeld(Box<HeldBody>),
+    /// Windows that began before this instant (Unix milliseconds) are never ordered: the journal may not know all
+    /// that was promised in them.
+    SitOut(u64),
 }
 
 /// Constraints as sent, and the relay's receipt for them.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct HeldBody {
+    /// The rollup whose batches they are.
+    pub(crate) rollup_id: u64,
     /// What was sent.
     pub(crate) constraints: SignedConstraints,
     /// What the relay answered.
@@ -67,6 +72,7 @@ const WINDOW_OPENED: u16 = 1;
 const ORDERED: u16 = 2;
 const BATCH_SIGNED: u16 = 3;
 const CONSTRAINTS_HELD: u16 = 4;
+const SIT_OUT: u16 = 5;
 
 /// A journal entry this version cannot read.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +108,7 @@ impl Event {
             Self::Ordered(body) => return Ok(body.to_record()),
             Self::BatchSigned(body) => (BATCH_SIGNED, body.abi_encode()),
             Self::ConstraintsHeld(body) => (CONSTRAINTS_HELD, serde_json::to_vec(body)?),
+            Self::SitOut(before_ms) => (SIT_OUT, before_ms.to_be_bytes().to_vec()),
         };
         Ok(Record { kind, body: body.into() })
     }
@@ -119,6 +126,13 @@ impl Event {
             ORDERED => OrderedBody::abi_decode(&entry.body).map(Self::Ordered).map_err(abi),
             BATCH_SIGNED => BatchBody::abi_decode(&entry.body).map(Self::BatchSigned).map_err(abi),
             CONSTRAINTS_HELD => serde_json::from_slice(&entry.body).map(Self::ConstraintsHeld).map_err(json),
+            SIT_OUT => entry
+                .body
+                .as_ref()
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map(Self::SitOut)
+                .map_err(|_| RecordError::Malformed { position, reason: "not eight bytes".to_owned() }),
             kind => Err(RecordError::UnknownKind { position, kind }),
         }
     }

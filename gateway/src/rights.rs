@@ -6,10 +6,10 @@ use alloy_primitives::{Address, U256};
 use alloy_rpc_types_eth::{BlockId, TransactionInput, TransactionRequest};
 use alloy_sol_types::SolCall;
 use earnest_bindings::Inbox;
-use earnest_chain::{BeaconClient, ExecutionClient, Lookahead, SlotClock};
+use earnest_chain::{BeaconClient, ExecutionClient, Lookahead, LookaheadChange, SlotClock};
 use earnest_client::RelayClient;
 use earnest_protocol::{
-    RollupId, Slot,
+    BlsPublicKey, RollupId, Slot,
     delegation::{Holding, TrustRoots, valid_delegation},
     objects::Authority,
     signing::Network,
@@ -44,11 +44,22 @@ pub(crate) struct Rights {
     pub(crate) poll: Duration,
 }
 
+/// Slots whose delegations are asked for at every poll.
+const NEXT_SLOTS: usize = 3;
+
+/// What is known of the slots ahead.
+struct Known {
+    lookahead: Lookahead,
+    decided: BTreeSet<(Slot, RollupId)>,
+    /// Slot in which the proposers were read last.
+    slot: Option<u64>,
+}
+
 impl Rights {
     /// Runs until shutdown.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), std::convert::Infallible> {
-        let mut lookahead = Lookahead::new(self.clock.slots_per_epoch());
-        let mut decided: BTreeSet<(Slot, RollupId)> = BTreeSet::new();
+        let lookahead = Lookahead::new(self.clock.slots_per_epoch());
+        let mut known = Known { lookahead, decided: BTreeSet::new(), slot: None };
         let mut ticks = interval(self.poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -56,52 +67,88 @@ impl Rights {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            let now = now_ms();
-            let current = self.clock.slot_at(now).unwrap_or_default();
-            decided = decided.split_off(&(Slot(current), RollupId(0)));
-            self.refresh(&mut lookahead, current).await;
-            for proposer in lookahead.from_slot(current).map(|p| (Slot(p.slot), p.pubkey)).collect::<Vec<_>>()
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.pass(&mut known) => {}
+            }
+        }
+    }
+
+    /// Asks for the delegations that are not known yet: of the next slots always, of all others once a slot.
+    async fn pass(&mut self, known: &mut Known) {
+        let current = self.clock.slot_at(now_ms()).unwrap_or_default();
+        let new_slot = known.slot != Some(current);
+        known.decided = known.decided.split_off(&(Slot(current), RollupId(0)));
+        if new_slot && self.refresh(known, current).await {
+            known.slot = Some(current);
+        }
+        let proposers: Vec<(Slot, BlsPublicKey)> = known
+            .lookahead
+            .from_slot(current)
+            .map(|proposer| (Slot(proposer.slot), proposer.pubkey))
+            .collect();
+        let mut asked = 0_usize;
+        for (slot, pubkey) in proposers {
+            let open: Vec<RollupId> =
+                self.rollups.iter().copied().filter(|id| !known.decided.contains(&(slot, *id))).collect();
+            if open.is_empty()
+                || now_ms() >= self.timing.slot_start(slot)
+                || (!new_slot && asked >= NEXT_SLOTS)
             {
-                let (slot, pubkey) = proposer;
-                let open: Vec<RollupId> =
-                    self.rollups.iter().copied().filter(|id| !decided.contains(&(slot, *id))).collect();
-                if open.is_empty() || now >= self.timing.seal_at(slot) {
-                    continue;
+                continue;
+            }
+            asked = asked.saturating_add(1);
+            let authorities = match self.relay.authorities(slot.0).await {
+                Ok(authorities) => authorities,
+                Err(error) => {
+                    tracing::warn!(%error, "the relay gives no delegations");
+                    return;
                 }
-                let authorities = match self.relay.authorities(slot.0).await {
-                    Ok(authorities) => authorities,
-                    Err(error) => {
-                        tracing::warn!(%error, "the relay gives no delegations");
-                        break;
-                    }
-                };
-                let trust =
-                    TrustRoots { network: self.network, relay: self.relay_address, proposer: Some(pubkey) };
-                for id in open {
-                    if self.decide(id, slot, &authorities, &trust).await {
-                        decided.insert((slot, id));
-                    }
+            };
+            let trust =
+                TrustRoots { network: self.network, relay: self.relay_address, proposer: Some(pubkey) };
+            for id in open {
+                if self.decide(id, slot, &authorities, &trust).await {
+                    known.decided.insert((slot, id));
                 }
             }
         }
     }
 
-    /// Reads the proposers of this epoch and the next where they are not known yet.
-    async fn refresh(&self, lookahead: &mut Lookahead, current: u64) {
+    /// Reads the proposers of this epoch and the next again; what a change takes back is given up. Returns whether a
+    /// beacon node answered.
+    async fn refresh(&self, known: &mut Known, current: u64) -> bool {
         let epoch = self.clock.epoch_of(current);
-        lookahead.prune_before(epoch);
-        if lookahead.last_epoch().is_some_and(|last| last > epoch) {
-            return;
+        known.lookahead.prune_before(epoch);
+        let epochs = match self.beacon.proposer_lookahead(epoch, self.clock.slots_per_epoch()).await {
+            Ok(epochs) => epochs,
+            Err(error) => {
+                tracing::warn!(%error, "the beacon node gives no proposers");
+                return false;
+            }
+        };
+        for duties in epochs {
+            match known.lookahead.apply(duties) {
+                Ok(None) => {}
+                Ok(Some(change)) => self.give_up(known, &change),
+                Err(error) => tracing::warn!(%error, "the beacon node's proposers are refused"),
+            }
         }
-        match self.beacon.proposer_lookahead(epoch, self.clock.slots_per_epoch()).await {
-            Ok(epochs) => {
-                for duties in epochs {
-                    if let Err(error) = lookahead.apply(duties) {
-                        tracing::warn!(%error, "the beacon node's proposers are refused");
+        true
+    }
+
+    fn give_up(&self, known: &mut Known, change: &LookaheadChange) {
+        for proposer in &change.dropped {
+            let slot = Slot(proposer.slot);
+            for id in &self.rollups {
+                if known.decided.remove(&(slot, *id)) {
+                    tracing::warn!(rollup = %id, %slot, "the lookahead changed: the window's delegation is void");
+                    self.board.drop_holder(*id, slot);
+                    if let Err(error) = self.queue.revoke(*id, slot) {
+                        tracing::error!(rollup = %id, %slot, %error, "window not taken back");
                     }
                 }
             }
-            Err(error) => tracing::warn!(%error, "the beacon node gives no proposers"),
         }
     }
 
@@ -170,7 +217,11 @@ fn first_valid<'a>(
     authorities: &'a [Authority],
     trust: &TrustRoots,
 ) -> Option<(&'a Authority, Holding)> {
-    authorities.iter().find_map(|authority| match valid_delegation(authority, id, slot, trust) {
+    // Signatures cost a pairing: only of delegations that name the rollup.
+    let named = authorities.iter().filter(|authority| {
+        authority.delegation.message.allocation().is_ok_and(|allocation| allocation.entry(id).is_some())
+    });
+    named.into_iter().find_map(|authority| match valid_delegation(authority, id, slot, trust) {
         Ok(holding) => Some((authority, holding)),
         Err(error) => {
             tracing::debug!(rollup = %id, %slot, %error, "delegation gives no right");

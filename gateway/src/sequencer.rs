@@ -38,6 +38,10 @@ use crate::{
 /// The longest the sequencer sleeps, so that it notices a clock that was set.
 const LONGEST_NAP: Duration = Duration::from_millis(50);
 
+/// Bytes of transactions after which a round takes no further rollup's draft; with one draft more it stays within
+/// what the journal takes at once.
+const ROUND_BYTES: usize = 8 << 20;
+
 /// What the sequencer is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -45,8 +49,10 @@ pub(crate) enum Command {
     Submit { rollup: RollupId, transaction: ValidatedTx, answer: oneshot::Sender<Result<Place, Refusal>> },
     /// Order a window once it starts.
     Take(Box<WindowOpened>),
-    /// Make an event durable.
-    Record { event: Event, done: oneshot::Sender<()> },
+    /// Take back a window that has not begun: its proposer changed.
+    Revoke { rollup: RollupId, slot: Slot },
+    /// Make an event durable; answered with whether it is.
+    Record { event: Event, done: oneshot::Sender<bool> },
 }
 
 /// Why a valid transaction got no place.
@@ -194,6 +200,7 @@ pub(crate) struct Sequencer {
     pub(crate) microblock_transactions: usize,
     /// Callers waiting for a transaction that is queued in an engine.
     pub(crate) answers: HashMap<(RollupId, B256), Vec<Answer>>,
+    pub(crate) space: Space,
 }
 
 impl Sequencer {
@@ -228,11 +235,11 @@ impl Sequencer {
 
     /// How long nothing is due.
     fn nap(&self, now: u64) -> Duration {
+        if self.space.short {
+            return LONGEST_NAP;
+        }
         let due = self.rollups.values().filter_map(Rollup::due_ms).min();
-        due.map_or(LONGEST_NAP, |due| {
-            // Not zero: what is due and cannot be done, for want of space, must not spin.
-            Duration::from_millis(due.saturating_sub(now).max(1)).min(LONGEST_NAP)
-        })
+        due.map_or(LONGEST_NAP, |due| Duration::from_millis(due.saturating_sub(now).max(1)).min(LONGEST_NAP))
     }
 
     fn take(&mut self, command: Command) -> Result<(), SequencerError> {
@@ -245,27 +252,27 @@ impl Sequencer {
                     rollup.waiting.entry(slot).or_insert(*window);
                 }
             }
+            Command::Revoke { rollup, slot } => {
+                if let Some(rollup) = self.rollups.get_mut(&rollup) {
+                    rollup.waiting.remove(&slot);
+                }
+            }
             Command::Record { event, done } => {
                 let batch = Batch { records: vec![event.to_record()?], claims: vec![] };
-                match self.journal.append(self.journal.head(), batch) {
-                    Ok(_) => {
-                        let _ = done.send(());
-                    }
-                    // The caller sees that nobody answers, and tries again.
-                    Err(AppendError::NoSpace { free, floor }) => out_of_space(free, floor),
-                    Err(error) => return Err(error.into()),
-                }
+                let durable = self.append_owed(batch)?;
+                let _ = done.send(durable);
             }
         }
         Ok(())
     }
 
     fn submit(&mut self, id: RollupId, transaction: ValidatedTx, answer: Answer) {
+        if matches!(self.journal.writable(), Err(AppendError::NoSpace { .. })) {
+            let _ = answer.send(Err(Refusal::NoSpace));
+            return;
+        }
         let transaction = Arc::new(transaction);
         self.answers.entry((id, transaction.hash)).or_default().push(answer);
-        if matches!(self.journal.writable(), Err(AppendError::NoSpace { .. })) {
-            return self.refuse(id, &transaction.hash, &Refusal::NoSpace);
-        }
         self.push(id, transaction, now_ms());
     }
 
@@ -291,6 +298,18 @@ impl Sequencer {
             Err(PushError::WindowFull) => self.refuse(id, &hash, &Refusal::WindowFull),
             Err(PushError::TooLarge) => self.refuse(id, &hash, &Refusal::TooLarge),
             Err(PushError::Refused(_)) => self.refuse(id, &hash, &Refusal::NotOpen),
+        }
+    }
+
+    /// Appends what keeps a promise. Returns whether there was room for it.
+    fn append_owed(&mut self, batch: Batch) -> Result<bool, SequencerError> {
+        match self.journal.append_owed(Some(self.journal.head()), batch) {
+            Ok(_) => Ok(true),
+            Err(AppendError::NoSpace { free, floor }) => {
+                self.space.short(free, floor);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -327,13 +346,10 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Opens a rollup's next window if it has begun.
+    /// Opens a rollup's next window if it has begun. One that is over already is opened all the same, and sealed
+    /// empty: its holder owes the seal (design §4).
     fn open(&mut self, id: RollupId, now: u64) -> Result<(), SequencerError> {
         let Some(rollup) = self.rollups.get_mut(&id) else { return Ok(()) };
-        while let Some(over) = rollup.waiting.first_entry().filter(|entry| now >= entry.get().seal_ms) {
-            let over = over.remove();
-            tracing::warn!(rollup = %id, slot = over.slot, "window over before it was taken up");
-        }
         let parked = std::mem::take(&mut rollup.parked);
         let Some(entry) = rollup.waiting.first_entry().filter(|entry| now >= entry.get().start_ms) else {
             for transaction in parked {
@@ -346,7 +362,7 @@ impl Sequencer {
         match self.journal.append(position, Batch { records: vec![record], claims: vec![] }) {
             Ok(_) => {}
             Err(AppendError::NoSpace { free, floor }) => {
-                out_of_space(free, floor);
+                self.space.short(free, floor);
                 for transaction in parked {
                     self.refuse(id, &transaction.hash, &Refusal::NoSpace);
                 }
@@ -377,8 +393,13 @@ impl Sequencer {
     /// One group commit. Returns whether there was anything to do.
     fn round(&mut self, now: u64) -> Result<bool, SequencerError> {
         let mut drafts: Vec<(RollupId, Arc<Draft>)> = Vec::new();
+        let mut bytes = 0_usize;
         for (id, rollup) in &mut self.rollups {
+            if bytes > ROUND_BYTES {
+                break;
+            }
             if let Some(draft) = rollup.active.as_mut().and_then(|active| active.engine.draft(now)) {
+                bytes = draft.txs.iter().fold(bytes, |bytes, tx| bytes.saturating_add(tx.raw.len()));
                 drafts.push((*id, draft));
             }
         }
@@ -395,10 +416,17 @@ impl Sequencer {
             bodies.push(body);
         }
         let first = self.journal.head();
-        match self.journal.append(first, batch) {
-            Ok(_) => {}
+        // Seals keep what was promised; only new promises must leave the floor free.
+        let owed = drafts.iter().all(|(_, draft)| draft.commitment.kind.is_seal());
+        let appended = if owed {
+            self.journal.append_owed(Some(first), batch)
+        } else {
+            self.journal.append(first, batch)
+        };
+        match appended {
+            Ok(_) => self.space.enough(),
             Err(AppendError::NoSpace { free, floor }) => {
-                out_of_space(free, floor);
+                self.space.short(free, floor);
                 self.put_back(&drafts);
                 return Ok(false);
             }
@@ -459,10 +487,26 @@ impl Sequencer {
     }
 }
 
-fn out_of_space(free: u64, floor: u64) {
-    tracing::error!(
-        free,
-        floor,
-        "the journal's disk is nearly full: nothing more is promised until there is room"
-    );
+/// Whether the journal's disk has room, said once for each change.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    short: bool,
+}
+
+impl Space {
+    fn short(&mut self, free: u64, floor: u64) {
+        if !std::mem::replace(&mut self.short, true) {
+            tracing::error!(
+                free,
+                floor,
+                "the journal's disk is nearly full: nothing more is promised until there is room"
+            );
+        }
+    }
+
+    fn enough(&mut self) {
+        if std::mem::replace(&mut self.short, false) {
+            tracing::info!("the journal's disk has room again");
+        }
+    }
 }

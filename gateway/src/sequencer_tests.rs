@@ -32,7 +32,7 @@ use crate::{
     config::RollupConfig,
     queue::Queue,
     records::WindowOpened,
-    recovery::{Recovered, recover},
+    recovery::{Recovered, recover, sit_out_if_unsure},
     sequencer::{Committer, Refusal, Sequencer, SequencerError},
     stream::Feed,
 };
@@ -154,7 +154,7 @@ impl Gateway {
             opaque: false,
         };
         let Recovered { rollups, unfinished, .. } =
-            recover(&journal, &committer, &board, &[config], 64).unwrap();
+            recover(&journal, &committer, Address::ZERO, &board, &[config], 64).unwrap();
         let feed = Feed::new(journal.clone(), Arc::clone(&committer));
         let (commands, received) = mpsc::sync_channel(1024);
         let (sealed_sender, sealed) = tokio::sync::mpsc::unbounded_channel();
@@ -167,6 +167,7 @@ impl Gateway {
             rollups,
             microblock_transactions: 64,
             answers: HashMap::new(),
+            space: Default::default(),
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -357,7 +358,7 @@ async fn a_journal_of_another_committer_is_refused() {
 
     let journal = Journal::open(&world.folder.path().join("journal"), Options::default()).unwrap();
     let committer = Committer { secret: EcdsaSecret::random(), network: NETWORK, slasher: Address::ZERO };
-    let error = recover(&journal, &committer, &Board::new([ROLLUP]), &[], 64).unwrap_err();
+    let error = recover(&journal, &committer, Address::ZERO, &Board::new([ROLLUP]), &[], 64).unwrap_err();
     assert!(matches!(error, crate::RecoveryError::Foreign { slot: 9, .. }), "{error}");
 }
 
@@ -375,4 +376,66 @@ async fn another_slasher_changes_no_commitment_that_was_made() {
     let again = gateway.submit(world.transaction(0)).await.unwrap();
     assert_eq!(again.signed.commitment, first.signed.commitment);
     gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_the_floor_the_seal_still_goes_through() {
+    let world = World::new();
+    let now = now_ms();
+    let gateway = world.run();
+    gateway.queue.take(world.window(9, now, now + 500)).unwrap();
+    let first = gateway.first(&world.transaction(0)).await;
+    gateway.end();
+
+    let mut gateway = Gateway::start(&world, world.folder.path(), u64::MAX);
+    let sealed = gateway.sealed.recv().await.unwrap();
+    assert_eq!(sealed.seal.ordering.kind, CommitmentKind::WindowSeal);
+    assert_eq!(sealed.seal.ordering.parent, first.signed.ordering.hash());
+    gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_open_in_a_restored_backup_gets_no_further_link() {
+    let world = World::new();
+    let now = now_ms();
+    let gateway = world.run();
+    gateway.queue.take(world.window(9, now, now + 700)).unwrap();
+    gateway.first(&world.transaction(0)).await;
+    gateway.end();
+
+    let journal = Journal::open(&world.folder.path().join("journal"), Options::default()).unwrap();
+    sit_out_if_unsure(&journal, true, now_ms()).unwrap();
+    journal.close();
+    let mut gateway = world.run();
+    gateway.queue.take(world.window(9, now, now + 700)).unwrap();
+    assert_eq!(gateway.submit(world.transaction(1)).await.unwrap_err(), Refusal::NotOpen);
+    // The next window is ordered as ever; of the one sat out there is not even a seal.
+    gateway.queue.take(world.window(10, now_ms(), now_ms() + 100)).unwrap();
+    let sealed = gateway.sealed.recv().await.unwrap();
+    assert_eq!(sealed.seal.ordering.slot, Slot(10));
+    gateway.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_over_before_it_could_be_opened_is_sealed_empty() {
+    let world = World::new();
+    let mut gateway = world.run();
+    let now = now_ms();
+    gateway.queue.take(world.window(9, now - 900, now - 100)).unwrap();
+    let sealed = gateway.sealed.recv().await.unwrap();
+    assert_eq!(sealed.seal.ordering.kind, CommitmentKind::WindowSeal);
+    assert_eq!((sealed.seal.ordering.first_index, sealed.transactions.len()), (0, 0));
+    gateway.end();
+}
+
+#[test]
+fn a_new_journal_sits_out_what_began_before_it() {
+    let world = World::new();
+    let journal = Journal::open(&world.folder.path().join("journal"), Options::default()).unwrap();
+    sit_out_if_unsure(&journal, false, 77).unwrap();
+    sit_out_if_unsure(&journal, false, 99).unwrap();
+    let secret = EcdsaSecret::random();
+    let committer = Committer { secret, network: NETWORK, slasher: Address::ZERO };
+    let recovered = recover(&journal, &committer, Address::ZERO, &Board::new([ROLLUP]), &[], 64).unwrap();
+    assert_eq!(recovered.sit_out_before_ms, 77);
 }

@@ -176,7 +176,7 @@ impl Feed {
                 }));
                 Ok(Some(Item::new(entry.position, ordering.rollup_id, source)))
             }
-            Event::BatchSigned(_) | Event::ConstraintsHeld(_) => Ok(None),
+            Event::BatchSigned(_) | Event::ConstraintsHeld(_) | Event::SitOut(_) => Ok(None),
         }
     }
 }

@@ -165,10 +165,10 @@ impl Journal {
     /// What an append would answer.
     pub fn writable(&self) -> Result<(), AppendError> {
         self.shared.writer.lock().accepts()?;
-        self.shared.check_space(0)
+        self.shared.check_space(0, self.shared.options.free_space_floor)
     }
 
-    fn append_at(&self, expected: Option<u64>, batch: Batch) -> Result<u64, AppendError> {
+    fn append_at(&self, expected: Option<u64>, batch: Batch, floor: u64) -> Result<u64, AppendError> {
         let shared = &*self.shared;
         let size = check_sizes(&batch)?;
         let mut writer = shared.writer.lock();
@@ -186,7 +186,7 @@ impl Journal {
             }
             records.push(Record { kind: KIND_CLAIMS, body: Bytes::new() });
         }
-        shared.check_space(size)?;
+        shared.check_space(size, floor)?;
         let at_ms = now_ms().max(writer.at_ms);
         let (rows, head) = chain(writer.head, at_ms, records, claims)?;
         // Whatever ends the write other than its success leaves the log closed to appends, an unwinding
@@ -232,11 +232,15 @@ impl Log for Journal {
     }
 
     fn append(&self, expected: u64, batch: Batch) -> Result<u64, AppendError> {
-        self.append_at(Some(expected), batch)
+        self.append_at(Some(expected), batch, self.shared.options.free_space_floor)
     }
 
     fn append_next(&self, batch: Batch) -> Result<u64, AppendError> {
-        self.append_at(None, batch)
+        self.append_at(None, batch, self.shared.options.free_space_floor)
+    }
+
+    fn append_owed(&self, expected: Option<u64>, batch: Batch) -> Result<u64, AppendError> {
+        self.append_at(expected, batch, 0)
     }
 
     fn read(&self, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<Entry>, ReadError> {
@@ -280,13 +284,13 @@ impl Shared {
         self.progress.send_modify(|progress| progress.closed = true);
     }
 
-    /// Refuses a batch that would leave less than the floor free.
-    fn check_space(&self, size: u64) -> Result<(), AppendError> {
+    /// Refuses a batch that would leave less than `floor` free.
+    fn check_space(&self, size: u64, floor: u64) -> Result<(), AppendError> {
         let lock = self.lock.lock();
         let lock = lock.as_ref().ok_or(AppendError::Closed)?;
         let disk = rustix::fs::fstatvfs(lock).map_err(|error| AppendError::Io(Box::new(error)))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let floor = self.options.free_space_floor.saturating_add(size);
+        let floor = floor.saturating_add(size);
         if free < floor { Err(AppendError::NoSpace { free, floor }) } else { Ok(()) }
     }
 }

@@ -67,6 +67,13 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// As [`Log::append`], without the conflict.
     fn append_next(&self, batch: Batch) -> Result<u64, AppendError>;
 
+    /// Appends, at `expected` or wherever the head is, what keeps a promise already made: it may use the space
+    /// below the free-space floor, which is kept for just that.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; [`AppendError::NoSpace`] only if the disk does not hold the batch.
+    fn append_owed(&self, expected: Option<u64>, batch: Batch) -> Result<u64, AppendError>;
+
     /// Reads records in order from position `from`, at most `max_records` and about `max_bytes` of
     /// bodies, but always at least one if there is one. Empty at the head or beyond.
     ///

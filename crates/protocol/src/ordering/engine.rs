@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_segments: u16,
     /// Transactions of one microblock.
     pub max_microblock_txs: usize,
+    /// Bytes of transactions of one microblock; one that is larger has a microblock for itself.
+    pub max_microblock_bytes: usize,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             max_batch_bytes: super::DEFAULT_MAX_BATCH_BYTES,
             max_segments: MAX_SEGMENTS,
             max_microblock_txs: 4096,
+            max_microblock_bytes: 8 << 20,
         }
     }
 }
@@ -271,8 +274,15 @@ impl WindowEngine {
     fn collect(&mut self) -> Option<Vec<Queued>> {
         self.queue.front()?;
         let segment = self.chain.segment();
-        let count = self.queue.iter().take_while(|queued| queued.segment == segment).count();
-        Some(self.queue.drain(..count.min(self.config.limits.max_microblock_txs.max(1))).collect())
+        let Limits { max_microblock_txs, max_microblock_bytes, .. } = self.config.limits;
+        let mut bytes = 0_usize;
+        let fits = self.queue.iter().enumerate().take_while(|(place, queued)| {
+            bytes = bytes.saturating_add(queued.tx.raw.len());
+            queued.segment == segment
+                && (*place == 0 || (*place < max_microblock_txs && bytes <= max_microblock_bytes))
+        });
+        let count = fits.count();
+        Some(self.queue.drain(..count).collect())
     }
 
     fn link(&self, txs: Vec<Arc<ValidatedTx>>, closing: bool, now_ms: u64) -> Draft {
