@@ -17,6 +17,9 @@ use earnest_journal::Claim;
 use http::StatusCode;
 use std::{sync::Arc, time::Duration};
 
+/// The part of a slot that an answer waits for beacon nodes to take the block; publishing goes on behind it.
+const PUBLISH_WAIT: (u64, u64) = (1, 8);
+
 /// What the proposer is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -61,7 +64,16 @@ async fn delivery(
     record(relay, &candidate, &proposer, block_root).await?;
     tracing::info!(slot, %block_root, block_hash = %candidate.trace.block_hash, value = %candidate.trace.value, "unblinded");
     if !repeated {
-        publish(relay, slot, block_root, &contents, answer).await?;
+        let publisher = Arc::clone(relay);
+        let publishing =
+            relay.tasks.detach(async move { publish(&publisher, slot, block_root, &contents, answer).await });
+        // A node that hangs may not cost the proposer its slot.
+        let (part, of) = PUBLISH_WAIT;
+        let patience = Duration::from_millis(relay.clock.fraction_ms(part, of));
+        match tokio::time::timeout(patience, publishing).await {
+            Ok(published) => published.map_err(|_| ApiError::internal())??,
+            Err(_) => tracing::warn!(slot, %block_root, "still publishing"),
+        }
     }
     Ok(Arc::clone(&candidate.payload))
 }

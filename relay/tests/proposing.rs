@@ -9,10 +9,15 @@
 
 mod world;
 
-use earnest_builder_types::{ForkCodec, PayloadAndBlobs, Versioned};
+use alloy_primitives::B256;
+use earnest_builder_types::{
+    BlindedBeaconBlock, ForkCodec, PayloadAndBlobs, SignedBlindedBeaconBlock, Versioned,
+};
 use earnest_client::{HeaderRequest, Limits, RelayClient};
+use earnest_devnet::beacon::{Endpoints, Fault};
 use earnest_devnet::validator::{Outcome, Submission, ValidatorOptions, Validators};
 use serde_json::{Value, json};
+use std::time::Duration;
 use world::{Setting, World, unhurried};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,5 +145,40 @@ async fn headers_in_json_and_ssz_are_one_bid() {
     assert_eq!(answer.headers()["eth-consensus-version"], "electra");
     let payload = PayloadAndBlobs::from_ssz(good.fork(), &answer.bytes().await.unwrap()).unwrap();
     assert_eq!(payload.payload().block_hash(), bid.header().block_hash());
+    builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beacon_node_that_hangs_or_refuses_is_not_waited_for() {
+    let world = World::start(Setting { slot_ms: 4_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let mut reports = builder.reports();
+    let path = "/eth/v1/builder/blinded_blocks";
+
+    // Refused by the only node: no payload is given out on the strength of it.
+    let slot = world.bid(&mut reports, world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    let SignedBlindedBeaconBlock::Electra(good) = world.blinded(slot, &bid, index, &key, 0) else {
+        panic!("not of Electra");
+    };
+    let mut bad = good.message;
+    bad.state_root = B256::ZERO;
+    let block = BlindedBeaconBlock::Electra(bad).sign(&key, world.node.proposer_domains().block);
+    let expected = json!({"code": 502, "message": "no beacon node took the block"});
+    assert_eq!(world.post(path, &block).await, (502, expected));
+
+    // Slow: the payload comes all the same, and the block too.
+    let slot = world.bid(&mut reports, slot + 1).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    world.node.faults().set(Endpoints::Publish, Fault::slow(Duration::from_millis(2_000)).times(1));
+    let block = world.blinded(slot, &bid, index, &key, 0);
+    let asked = std::time::Instant::now();
+    assert_eq!(world.post(path, &block).await.0, 200);
+    assert!(asked.elapsed() < Duration::from_millis(1_500), "waited {:?}", asked.elapsed());
+    let head = world.node.wait_for_head(|head| head.header.slot >= slot).await;
+    assert_eq!(head.execution.hash, bid.header().block_hash());
     builder.shutdown().await;
 }
