@@ -17,7 +17,12 @@ use std::{
     sync::Arc,
 };
 
-const LIMITS: Limits = Limits { max_batch_bytes: 24 * 1024, max_segments: 3, max_microblock_txs: 5 };
+const LIMITS: Limits = Limits {
+    max_batch_bytes: 24 * 1024,
+    max_segments: 3,
+    max_microblock_txs: 5,
+    max_microblock_bytes: 8 << 20,
+};
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -156,3 +156,14 @@ fn without_the_right_only_what_was_begun_is_sealed() {
     assert_eq!(drain(&mut leaving).len(), 1);
     assert_eq!(leaving.state(), State::Sealed);
 }
+
+#[test]
+fn a_microblock_is_bounded_in_bytes_but_never_empty() {
+    let limits = Limits { max_microblock_bytes: 250, ..Limits::default() };
+    let mut engine = WindowEngine::open(config(limits), Arc::default());
+    for (id, bytes) in [(0, 100), (1, 100), (2, 100), (3, 400), (4, 100)] {
+        engine.push(opaque_tx(id, bytes)).unwrap();
+    }
+    let counts: Vec<_> = drain(&mut engine).iter().map(|draft| draft.txs.len()).collect();
+    assert_eq!(counts, [2, 1, 1, 1]);
+}
