@@ -52,6 +52,25 @@ const CHASE_SLOTS: u64 = 64;
 /// Pause before a constraint is offered again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Gas limit of a batch of `bytes` calldata.
+fn batch_gas(bytes: u64) -> u64 {
+    // A transaction of the batch takes at least 64 bytes of it.
+    FIXED_GAS
+        .saturating_add(bytes.saturating_mul(GAS_PER_BYTE))
+        .saturating_add((bytes / 64).saturating_mul(GAS_PER_TRANSACTION))
+}
+
+/// How many full segments of each of `rollups` rollups, with batches of `batch_bytes`, three quarters of an L1 block of
+/// `gas_limit` hold: more must not be promised for one slot. At least one.
+pub(crate) fn segments_per_block(gas_limit: u64, rollups: usize, batch_bytes: u32) -> u16 {
+    let share = (gas_limit / 4)
+        .saturating_mul(3)
+        .checked_div(u64::try_from(rollups).unwrap_or(u64::MAX))
+        .unwrap_or(0);
+    let segments = share.checked_div(batch_gas(u64::from(batch_bytes))).unwrap_or(0);
+    u16::try_from(segments).unwrap_or(u16::MAX).max(1)
+}
+
 /// A sealed segment.
 #[derive(Debug)]
 pub(crate) struct Sealed {
@@ -248,10 +267,7 @@ impl Poster {
         let transaction = TxEip1559 {
             chain_id: self.chain_id,
             nonce,
-            // A transaction of the batch takes at least 64 bytes of it.
-            gas_limit: FIXED_GAS
-                .saturating_add(bytes.saturating_mul(GAS_PER_BYTE))
-                .saturating_add((bytes / 64).saturating_mul(GAS_PER_TRANSACTION)),
+            gas_limit: batch_gas(bytes),
             max_fee_per_gas: fees.max(),
             max_priority_fee_per_gas: fees.tip,
             to: TxKind::Call(self.inbox),
@@ -470,4 +486,22 @@ fn sign_transaction(transaction: TxEip1559, account: &EcdsaSecret) -> Result<Byt
     let signature = Signature::from_raw_array(bytes.as_ref()).map_err(|_| SigningError::WrongSigner)?;
     let envelope = TxEnvelope::from(transaction.into_signed(signature));
     Ok(envelope.encoded_2718().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_promised_than_a_block_holds() {
+        let full = batch_gas(120 * 1024);
+        for (gas_limit, rollups) in [(30_000_000, 1), (30_000_000, 2), (60_000_000, 1), (60_000_000, 3)] {
+            let segments = segments_per_block(gas_limit, rollups, 120 * 1024);
+            assert!(
+                u64::from(segments) * full * u64::try_from(rollups).unwrap() <= gas_limit,
+                "{gas_limit} {rollups}"
+            );
+        }
+        assert_eq!(segments_per_block(1_000_000, 4, 120 * 1024), 1);
+    }
 }

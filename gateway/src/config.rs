@@ -84,6 +84,9 @@ pub struct RollupConfig {
     /// Bytes of one whole encoded L1 transaction (one segment).
     #[serde(default = "default_batch_bytes")]
     pub max_batch_bytes: u32,
+    /// Segments of one window, at most 8. Fewer where L1's blocks would not hold the batches of a full window.
+    #[serde(default = "default_segments")]
+    pub max_segments: u16,
     /// Gas limit cap of one transaction.
     #[serde(default = "default_tx_gas")]
     pub max_tx_gas: u64,
@@ -103,6 +106,7 @@ impl RollupConfig {
             id,
             rpc: None,
             max_batch_bytes: default_batch_bytes(),
+            max_segments: default_segments(),
             max_tx_gas: default_tx_gas(),
             policy: default_policy(),
             opaque: false,
@@ -141,6 +145,9 @@ const fn default_tip() -> u64 {
 }
 const fn default_batch_bytes() -> u32 {
     120 * 1024
+}
+const fn default_segments() -> u16 {
+    earnest_protocol::ordering::MAX_SEGMENTS
 }
 const fn default_tx_gas() -> u64 {
     30_000_000

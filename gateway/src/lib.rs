@@ -34,6 +34,7 @@ use std::{
     thread,
 };
 
+use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::Address;
 use earnest_chain::{BeaconClient, ChainError, ExecutionClient};
 use earnest_client::{ClientError, RelayClient};
@@ -77,6 +78,9 @@ pub enum StartError {
     /// The beacon node or the execution client does not answer.
     #[error("{0}")]
     Chain(#[from] ChainError),
+    /// L1's execution client has no block.
+    #[error("the execution client has no latest block: is it in sync?")]
+    NoBlock,
     /// The beacon node's specification lacks something.
     #[error("the beacon node's specification lacks {0}")]
     Spec(&'static str),
@@ -126,7 +130,7 @@ impl Running {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let beacon = BeaconClient::new(config.beacon.clone())?;
     let execution = ExecutionClient::new(config.execution.clone())?;
     let relay = RelayClient::new(&config.relay, earnest_client::Limits::default())?;
@@ -136,6 +140,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         genesis_fork_version: spec.genesis_fork_version().ok_or(StartError::Spec("GENESIS_FORK_VERSION"))?,
         chain_id: execution.chain_id().await?,
     };
+    bound_segments(&mut config, &execution).await?;
     let timing = Timing {
         seal: config.seal,
         constraint_cutoff: config.constraint_cutoff,
@@ -273,6 +278,24 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     supervisor.spawn("api", serve(listener, router, ServerLimits::default(), supervisor.token()));
     tracing::info!(address = %local, committer = %address, "gateway listens");
     Ok(Running { address: local, committer: address, supervisor, journal })
+}
+
+/// Lowers each rollup's segments to what L1's blocks hold of all rollups' full windows.
+async fn bound_segments(config: &mut Config, execution: &ExecutionClient) -> Result<(), StartError> {
+    let head = execution.block(BlockNumberOrTag::Latest).await?.ok_or(StartError::NoBlock)?;
+    let rollups = config.rollups.len();
+    for rollup in &mut config.rollups {
+        let held = batch::segments_per_block(head.header.gas_limit, rollups, rollup.max_batch_bytes);
+        if held < rollup.max_segments {
+            tracing::info!(
+                rollup = rollup.id,
+                segments = held,
+                "a window has fewer segments: L1's blocks hold no more"
+            );
+            rollup.max_segments = held;
+        }
+    }
+    Ok(())
 }
 
 fn rules(rollup: &RollupConfig) -> TxRules {

@@ -174,8 +174,12 @@ impl Rollup {
 
     /// What the engine of a window is opened with.
     pub(crate) fn window_config(&self, window: &WindowOpened, max_microblock_txs: usize) -> WindowConfig {
-        let limits =
-            Limits { max_batch_bytes: self.config.max_batch_bytes, max_microblock_txs, ..Limits::default() };
+        let limits = Limits {
+            max_batch_bytes: self.config.max_batch_bytes,
+            max_segments: self.config.max_segments,
+            max_microblock_txs,
+            ..Limits::default()
+        };
         WindowConfig {
             rollup_id: window.rollup_id.into(),
             slot: window.slot.into(),

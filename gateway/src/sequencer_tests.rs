@@ -149,6 +149,7 @@ impl Gateway {
             id: ROLLUP.0,
             rpc: None,
             max_batch_bytes: 120 * 1024,
+            max_segments: 8,
             max_tx_gas: 30_000_000,
             policy: Policy::Fcfs,
             opaque: false,

@@ -169,11 +169,9 @@ async fn submit_all(
 
     let total = options.rate.saturating_mul(options.duration);
     let gap = Duration::from_secs_f64(1.0 / options.rate.max(1) as f64);
-    let start = tokio::time::Instant::now();
-    let mut ticks = tokio::time::interval_at(start, gap);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-    for _ in 0..total {
-        let due = ticks.tick().await;
+    let start = Instant::now();
+    let mut ticks = pace(start, gap, total);
+    while let Some(due) = ticks.recv().await {
         let Ok(permit) = Arc::clone(&slots).try_acquire_owned() else {
             let error = Some("too many requests in flight".to_owned());
             let _ = outcomes.send(Outcome { micros: 0, error }).await;
@@ -206,6 +204,22 @@ async fn submit_all(
         durable_write_p50_ms,
         first_error,
     })
+}
+
+/// Says when each request is due. On a thread of its own, since the runtime's timer counts whole milliseconds.
+fn pace(start: Instant, gap: Duration, total: u64) -> mpsc::UnboundedReceiver<Instant> {
+    let (due, dues) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut next = start;
+        for _ in 0..total {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            if due.send(next).is_err() {
+                return;
+            }
+            next = next.checked_add(gap).unwrap_or(next);
+        }
+    });
+    dues
 }
 
 async fn submit_one(http: &reqwest::Client, target: Url, sender: &Sender) -> Result<(), String> {
