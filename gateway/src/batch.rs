@@ -204,13 +204,12 @@ impl Poster {
                 return;
             }
             match self.first_signing(key, sealed).await {
-                Ok(None) => return,
                 Ok(Some(batch)) => {
                     self.send(key, &batch.raw).await;
                     self.on_their_way.insert(key, batch);
                 }
-                // The seal is in the journal: the next start carries it on.
-                Err(BatchError::Queue(QueueError::Stopped)) => return,
+                // The Inbox has it; or the seal is in the journal, and the next start carries it on.
+                Ok(None) | Err(BatchError::Queue(QueueError::Stopped)) => return,
                 Err(error) => {
                     tracing::warn!(%rollup, %slot, segment, %error, "batch not signed yet");
                     sleep(RETRY).await;

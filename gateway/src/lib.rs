@@ -10,6 +10,8 @@
 //! A transaction: validated by its request, queued, drafted by the ordering engine, durable in the journal, signed,
 //! answered. A window: learnt from the relay and checked, waiting, open, sealed, its batches on their way, recorded on L1.
 
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
+
 mod api;
 mod batch;
 mod board;

@@ -273,7 +273,7 @@ fn tell(sighting: &Seen) {
                     record.slot, record.count, record.block
                 ),
                 finding if finding.is_violation() => {
-                    println!("           rollup {rollup}: BROKEN: {finding:?}")
+                    println!("           rollup {rollup}: BROKEN: {finding:?}");
                 }
                 _ => {}
             }

@@ -37,7 +37,7 @@ enum Command {
     /// Run the whole system in one process, over a real execution client.
     Devnet(devnet::DevnetArgs),
     /// Follow a gateway's stream and check all of it.
-    Follow(follow::FollowArgs),
+    Follow(Box<follow::FollowArgs>),
     /// Check a receipt offline.
     Verify(verify::VerifyArgs),
     /// Load a server and measure it.
@@ -76,7 +76,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Gateway(args) => role::gateway(args).await,
             Command::Proposer(args) => role::proposer(args).await,
             Command::Devnet(args) => devnet::run(args).await,
-            Command::Follow(args) => follow::run(args).await,
+            Command::Follow(args) => follow::run(*args).await,
             Command::Verify(args) => verify::run(&args),
             Command::Load(command) => load::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Keys(args) => keys::run(args).map(|()| ExitCode::SUCCESS),

@@ -77,9 +77,8 @@ impl KeyFile {
         match &self.password_file {
             Some(password) => keyring::load_ecdsa(&self.file, &Password::from_file(password)?)
                 .map_err(|source| KeyFileError::Keystore { path: self.file.clone(), source }),
-            None => {
-                EcdsaSecret::from_bytes(&*read_hex(&self.file)?).map_err(|_| KeyFileError::Hex(self.file.clone()))
-            }
+            None => EcdsaSecret::from_bytes(&*read_hex(&self.file)?)
+                .map_err(|_| KeyFileError::Hex(self.file.clone())),
         }
     }
 }
@@ -88,7 +87,8 @@ fn read_hex(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     let text = read_limited(path, MAX_HEX_BYTES)
         .map_err(|source| KeyFileError::Io { path: path.to_path_buf(), source })?;
     let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.trim_ascii(), &mut *bytes).map_err(|_| KeyFileError::Hex(path.to_path_buf()))?;
+    hex::decode_to_slice(text.trim_ascii(), &mut *bytes)
+        .map_err(|_| KeyFileError::Hex(path.to_path_buf()))?;
     Ok(bytes)
 }
 
