@@ -1,6 +1,6 @@
 //! HTTP with limits: every answer is bounded in bytes, every call in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -12,14 +12,20 @@ use crate::error::ChainError;
 /// Bytes of an error body that are kept for the message.
 const MESSAGE_BYTES: usize = 512;
 
-/// One HTTP endpoint with its limits.
-#[derive(Debug, Clone)]
+/// One HTTP endpoint with its limits. Its `Debug` form is its name, since the URL may hold credentials.
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     base: Url,
     name: Arc<str>,
     http: reqwest::Client,
     timeout: Duration,
     max_bytes: usize,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.name).finish()
+    }
 }
 
 /// An HTTP client whose TLS works whatever the process has set up.
@@ -37,14 +43,13 @@ pub(crate) fn http_client(connect_timeout: Duration) -> Result<reqwest::Client, 
 
 impl Endpoint {
     pub(crate) fn new(base: Url, http: reqwest::Client, timeout: Duration, max_bytes: usize) -> Self {
-        let mut shown = base.clone();
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        shown.set_query(None);
-        Self { base, name: shown.as_str().trim_end_matches('/').into(), http, timeout, max_bytes }
+        let host = base.host_str().unwrap_or_default();
+        let name =
+            base.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Self { base, name: name.into(), http, timeout, max_bytes }
     }
 
-    /// The endpoint as it may be shown: no credentials, no query.
+    /// The endpoint as it may be shown: host and port. Hosted nodes take their keys as user, path or query.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -186,14 +191,34 @@ mod tests {
     }
 
     #[test]
-    fn paths_go_below_the_base_and_credentials_are_not_shown() {
-        let endpoint = endpoint("http://user:secret@127.0.0.1:1/node?key=secret");
-        assert_eq!(endpoint.name(), "http://127.0.0.1:1/node");
+    fn paths_go_below_the_base() {
+        let endpoint = endpoint("http://127.0.0.1:1/node?key=secret");
         let request = endpoint.request(Method::GET, "/eth/v1/x?id=1").build().unwrap();
         assert_eq!(request.url().path(), "/node/eth/v1/x");
         assert_eq!(request.url().query(), Some("id=1"));
         let request = endpoint.request(Method::POST, "").build().unwrap();
         assert_eq!(request.url().query(), Some("key=secret"));
+    }
+
+    #[tokio::test]
+    async fn only_host_and_port_are_shown() {
+        let cases = [
+            ("http://user:secret@127.0.0.1:1/node?key=secret", "127.0.0.1:1"),
+            ("https://mainnet.example.org/v3/secret", "mainnet.example.org:443"),
+            ("http://node.example.org/?key=secret#secret", "node.example.org:80"),
+            ("http://[::1]:8545/secret/", "[::1]:8545"),
+        ];
+        for (url, name) in cases {
+            let endpoint = endpoint(url);
+            assert_eq!(endpoint.name(), name);
+            assert_eq!(format!("{endpoint:?}"), format!("Endpoint({name:?})"));
+        }
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let endpoint = endpoint(&format!("http://user:secret@{closed}/secret?key=secret"));
+        let error = endpoint.get_json::<()>("/eth").await.unwrap_err();
+        assert!(matches!(error, ChainError::Unreachable { .. }), "{error:?}");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(&closed.to_string()) && !shown.contains("secret"), "{shown}");
     }
 
     #[test]

@@ -230,7 +230,7 @@ async fn a_broken_event_stream_is_opened_again_at_the_next_node() {
     for _ in 0..7 {
         seen.push(match events.next().await.unwrap() {
             BeaconEvent::Connected { node } => {
-                format!("connected {}", node == first.as_str().trim_end_matches('/'))
+                format!("connected {}", first.as_str() == format!("http://{node}/"))
             }
             BeaconEvent::Disconnected { .. } => "disconnected".to_owned(),
             BeaconEvent::Head(head) => format!("head {}", head.slot),
