@@ -3,9 +3,10 @@
 use crate::error::ApiError;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use hyper::body::Body as _;
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,10 +24,7 @@ pub struct RequestId(pub HeaderValue);
 /// panics as 500, a span and a histogram for each request, and its id.
 pub fn layered(router: Router, request_time: Duration) -> Router {
     router
-        .fallback(async || ApiError::not_found("no such route"))
-        .method_not_allowed_fallback(async || {
-            ApiError::status(StatusCode::METHOD_NOT_ALLOWED, "method not allowed on this route")
-        })
+        .layer(map_response(explain))
         .layer(from_fn(observe))
         .layer(from_fn(move |request: Request, next: Next| async move {
             match tokio::time::timeout(request_time, next.run(request)).await {
@@ -36,6 +34,31 @@ pub fn layered(router: Router, request_time: Duration) -> Router {
         }))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(from_fn(identify))
+}
+
+/// The answer to a path that no route has.
+pub(crate) fn not_found() -> ApiError {
+    ApiError::not_found("no such route")
+}
+
+/// Gives the router's own empty 404 and 405 a body. Fallbacks set here would replace those that a guard
+/// has wrapped, so that neither would count against the client.
+async fn explain(response: Response) -> Response {
+    let is_empty = response.body().size_hint().exact() == Some(0);
+    let error = match response.status() {
+        StatusCode::NOT_FOUND if is_empty => not_found(),
+        StatusCode::METHOD_NOT_ALLOWED if is_empty => {
+            ApiError::status(StatusCode::METHOD_NOT_ALLOWED, "method not allowed on this route")
+        }
+        _ => return response,
+    };
+    let (head, _) = response.into_parts();
+    let mut response = error.into_response();
+    response.extensions_mut().extend(head.extensions);
+    if let Some(methods) = head.headers.get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, methods.clone());
+    }
+    response
 }
 
 /// A panic is a defect: logged whole, answered as 500 without its text.

@@ -1,6 +1,7 @@
 //! Requests per client.
 
 use crate::error::ApiError;
+use crate::layers::not_found;
 use crate::serve::PeerAddr;
 use axum::Router;
 use axum::extract::Request;
@@ -11,7 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -103,10 +104,12 @@ impl ClientLimiter {
         })
     }
 
-    /// Puts the limit before every route of a router that [`serve()`](crate::serve::serve) will serve.
+    /// Puts the limit before every route of a router that [`serve()`](crate::serve::serve) will serve, and
+    /// before its 404 and 405, which are the only fallbacks it may have: paths that do not exist cost too.
     pub fn guard(&self, router: Router) -> Router {
         let limiter = self.clone();
-        router.layer(from_fn(move |request: Request, next: Next| {
+        // A fallback of its own stays, with its limit, when the router is merged with an unguarded one.
+        router.fallback(async || not_found()).layer(from_fn(move |request: Request, next: Next| {
             let limiter = limiter.clone();
             async move { limiter.pass(request, next).await }
         }))
@@ -135,7 +138,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     for value in headers.get_all("x-forwarded-for").iter().rev() {
         let Ok(text) = value.to_str() else { return client };
         for hop in text.rsplit(',') {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+            let Some(address) = hop_address(hop.trim()) else { return client };
             client = address.to_canonical();
             if !is_trusted(&client) {
                 return client;
@@ -145,8 +148,14 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     client
 }
 
+/// An entry of `X-Forwarded-For`: an address, which some proxies follow with the port or put in brackets.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from);
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|hop| hop.ip())).or_else(bracketed)
+}
+
 /// One client per IPv4 address, and per IPv6 /64, which one host has whole.
-fn group(address: IpAddr) -> IpAddr {
+pub(crate) fn group(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
@@ -179,6 +188,12 @@ mod tests {
             ("10.1.1.1", &["6.6.6.6, 9.9.9.9"], "9.9.9.9"),
             ("10.1.1.1", &["9.9.9.9, 10.2.2.2"], "9.9.9.9"),
             ("10.1.1.1", &["6.6.6.6", "9.9.9.9"], "9.9.9.9"),
+            ("10.1.1.1", &["6.6.6.6, 9.9.9.9:4711"], "9.9.9.9"),
+            ("10.1.1.1", &["9.9.9.9, 10.2.2.2:80"], "9.9.9.9"),
+            ("10.1.1.1", &["[2001:db8::7]:4711"], "2001:db8::7"),
+            ("10.1.1.1", &["[2001:db8::7]"], "2001:db8::7"),
+            ("10.1.1.1", &["9.9.9.9:99999"], "10.1.1.1"),
+            ("10.1.1.1", &["[9.9.9.9]"], "10.1.1.1"),
             ("10.1.1.1", &["junk"], "10.1.1.1"),
             ("10.1.1.1", &["9.9.9.9, junk"], "10.1.1.1"),
             ("10.1.1.1", &[], "10.1.1.1"),

@@ -256,3 +256,20 @@ async fn a_client_over_its_rate_gets_429() {
     assert_eq!(body["code"], "busy");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_does_not_exist_counts_against_the_client() {
+    let cases = [("/nowhere", "GET", 404), ("/hello", "POST", 405)];
+    for (path, method, status) in cases {
+        let limiter = ClientLimiter::new(&LimitConfig { per_second: 1, burst: 2, trusted_proxies: vec![] });
+        let other = operation_router(Health::new(), telemetry::metrics_handle().unwrap());
+        let server = Server::start(limiter.guard(router()).merge(other), ServerLimits::default()).await;
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let request = client().request(method.parse().unwrap(), server.url(path));
+            statuses.push(request.send().await.unwrap().status().as_u16());
+        }
+        assert_eq!(statuses, [status, status, 429], "{method} {path}");
+        server.stop().await;
+    }
+}
