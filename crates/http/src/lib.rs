@@ -14,6 +14,7 @@ pub mod limit;
 pub mod negotiate;
 pub mod operation;
 pub mod serve;
+mod stall;
 pub mod supervise;
 pub mod telemetry;
 

@@ -1,15 +1,23 @@
 //! The server: bounded connections, bounded heads, and a drain at shutdown.
 
 use crate::layers::layered;
+use crate::limit::group;
+use crate::stall::{Answer, Turn, Watched};
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +32,20 @@ use tower::ServiceExt;
 pub struct PeerAddr(pub SocketAddr);
 
 /// What connections may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerLimits {
     /// Connections at once; more wait in the listener's backlog. Default 4,096.
     pub max_connections: usize,
-    /// Time for the head of a request, also while a connection idles. Default 75 s.
+    /// Connections at once of one IPv4 address or IPv6 /64; more are closed at once. 0 is no cap. Default 256.
+    pub max_connections_per_client: usize,
+    /// Networks without that cap, such as those of trusted proxies. Default none.
+    pub exempt: Vec<IpNet>,
+    /// Time for the head of a request from its first byte, and from the connection for the first. Default 15 s.
     pub head_time: Duration,
+    /// Time that a connection may idle between requests. Default 75 s.
+    pub idle_time: Duration,
+    /// Time that an answer may wait for a client that reads nothing of it. Default 30 s.
+    pub write_time: Duration,
     /// Bytes of a request's head. Default 16 KiB.
     pub head_bytes: usize,
     /// Time from a request to the head of its answer. Default 30 s.
@@ -42,7 +58,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
-            head_time: Duration::from_secs(75),
+            max_connections_per_client: 256,
+            exempt: Vec::new(),
+            head_time: Duration::from_secs(15),
+            idle_time: Duration::from_secs(75),
+            write_time: Duration::from_secs(30),
             head_bytes: 16 << 10,
             request_time: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
@@ -62,6 +82,15 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = layered(router, limits.request_time);
+    let open_files = getrlimit(Resource::Nofile).current;
+    if exceeds(limits.max_connections, open_files) {
+        tracing::warn!(
+            limits.max_connections,
+            open_files,
+            "the process may open fewer files than the server connections: raise the limit (ulimit -n)"
+        );
+    }
+    let clients = Clients::default();
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -83,14 +112,19 @@ pub async fn serve(
                 }
             },
         };
-        let connection = connect(stream, peer, router.clone(), limits, shutdown.clone());
+        let Some(place) = clients.admit(peer.ip(), &limits) else {
+            metrics::counter!("earnest_http_connections_refused_total").increment(1);
+            tracing::debug!(%peer, "too many connections of this client");
+            continue;
+        };
+        let connection = connect(stream, peer, router.clone(), limits.clone(), shutdown.clone());
         let abort = abort.clone();
         connections.spawn(async move {
             tokio::select! {
                 () = connection => {}
                 () = abort.cancelled() => {}
             }
-            drop(slot);
+            drop((slot, place));
         });
     }
     drop(listener);
@@ -101,6 +135,48 @@ pub async fn serve(
         connections.wait().await;
     }
     Ok(())
+}
+
+/// More connections than files that the process may open, of which `None` is no limit.
+fn exceeds(max_connections: usize, open_files: Option<u64>) -> bool {
+    open_files.is_some_and(|files| u64::try_from(max_connections).unwrap_or(u64::MAX) >= files)
+}
+
+/// Open connections by client.
+#[derive(Clone, Default)]
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A client's place for one connection, free again when dropped.
+struct Place(Option<(Clients, IpAddr)>);
+
+impl Clients {
+    fn admit(&self, peer: IpAddr, limits: &ServerLimits) -> Option<Place> {
+        let peer = peer.to_canonical();
+        if limits.max_connections_per_client == 0 || limits.exempt.iter().any(|net| net.contains(&peer)) {
+            return Some(Place(None));
+        }
+        let client = group(peer);
+        let mut open = self.0.lock();
+        let count = open.entry(client).or_default();
+        if *count >= limits.max_connections_per_client {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Place(Some((self.clone(), client))))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((clients, client)) = self.0.take() else { return };
+        if let Entry::Occupied(mut open) = clients.0.lock().entry(client) {
+            if *open.get() <= 1 {
+                open.remove();
+            } else {
+                *open.get_mut() = open.get().saturating_sub(1);
+            }
+        }
+    }
 }
 
 /// The listener itself is unusable; anything else (too many files, a reset peer) passes.
@@ -118,19 +194,31 @@ async fn connect(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
     }
-    let service = router.map_request(move |request: Request<Incoming>| {
+    let turn = Turn::default();
+    let stream = Watched::new(stream, turn.clone(), limits.head_time, limits.write_time);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let serving = turn.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(PeerAddr(peer));
-        request
+        let answering = router.clone().oneshot(request);
+        async move {
+            let response = answering.await?;
+            let serving = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                serving.forever();
+                None
+            } else {
+                Some(serving)
+            };
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, serving)))
+        }
     });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
+        .header_read_timeout(limits.idle_time.max(limits.head_time))
         .max_buf_size(limits.head_bytes.max(8192))
         .half_close(false);
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -141,5 +229,40 @@ async fn connect(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_against_open_files() {
+        for (connections, files, expected) in [
+            (4096, Some(1024), true),
+            (1024, Some(1024), true),
+            (1023, Some(1024), false),
+            (usize::MAX, None, false),
+        ] {
+            assert_eq!(exceeds(connections, files), expected, "{connections} {files:?}");
+        }
+    }
+
+    #[test]
+    fn places_are_by_client_and_given_back() {
+        let limits = ServerLimits { max_connections_per_client: 1, ..ServerLimits::default() };
+        let clients = Clients::default();
+        let admit = |text: &str| clients.admit(text.parse().unwrap(), &limits);
+        let first = admit("1.1.1.1");
+        assert!(first.is_some());
+        assert!(admit("1.1.1.1").is_none());
+        assert!(admit("::ffff:1.1.1.1").is_none(), "the same client by its mapped address");
+        assert!(admit("1.1.1.2").is_some());
+        let sixth = admit("2001:db8::1");
+        assert!(sixth.is_some());
+        assert!(admit("2001:db8::2").is_none(), "one /64 is one client");
+        drop((first, sixth));
+        assert!(clients.0.lock().is_empty());
+        assert!(admit("1.1.1.1").is_some());
     }
 }

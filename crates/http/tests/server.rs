@@ -1,5 +1,11 @@
 //! The server as a client sees it: over sockets.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use axum::extract::Request;
 use axum::routing::{get, post};
@@ -270,6 +276,51 @@ async fn what_does_not_exist_counts_against_the_client() {
             statuses.push(request.send().await.unwrap().status().as_u16());
         }
         assert_eq!(statuses, [status, status, 429], "{method} {path}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_is_cut() {
+    let limits = ServerLimits {
+        max_connections: 1,
+        write_time: Duration::from_millis(200),
+        ..ServerLimits::default()
+    };
+    let big = get(async || vec![0u8; 32 << 20]);
+    let server = Server::start(router().route("/big", big), limits).await;
+    let mut stalled = TcpStream::connect(server.address).await.unwrap();
+    stalled.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(20), client().get(server.url("/hello")).send());
+    assert_eq!(next.await.expect("its place is free again").unwrap().status(), 200);
+    drop(stalled);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_every_connection() {
+    let capped = ServerLimits { max_connections_per_client: 1, ..ServerLimits::default() };
+    let exempt = ServerLimits { exempt: vec!["127.0.0.0/8".parse().unwrap()], ..capped.clone() };
+    let none = ServerLimits { max_connections_per_client: 0, ..capped.clone() };
+    for (limits, served) in [(capped, false), (exempt, true), (none, true)] {
+        let server = Server::start(router(), limits).await;
+        let hello = async |stream: &mut TcpStream| {
+            let _ = stream.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            stream.read_exact(&mut [0; 1]).await.is_ok()
+        };
+        let mut first = TcpStream::connect(server.address).await.unwrap();
+        assert!(hello(&mut first).await);
+        let mut second = TcpStream::connect(server.address).await.unwrap();
+        assert_eq!(hello(&mut second).await, served);
+        drop(first);
+        let again = async {
+            while !hello(&mut TcpStream::connect(server.address).await.unwrap()).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again)
+            .await
+            .expect("a closed connection gives its place back");
         server.stop().await;
     }
 }
