@@ -95,6 +95,9 @@ async fn decide(
             },
             () = sleep_until(deadline) => Event::Deadline,
         };
+        if let Some((source, block_hash)) = event.offered() {
+            sidecar.book.lock().offered(block_hash, source);
+        }
         let decision = round.take(event);
         if matches!(decision, Decision::Wait) {
             continue;
@@ -106,7 +109,7 @@ async fn decide(
         }
         return match decision {
             Decision::Serve { source, offer, kept } => {
-                sidecar.book.lock().offered(offer.block_hash, source);
+                sidecar.book.lock().served(offer.block_hash, source);
                 Ok((source, offer.answer, kept))
             }
             Decision::Nothing(cause) => Err(cause),
@@ -151,23 +154,16 @@ fn questions(
 
 /// The source's own bytes where they came in a form the caller accepts, else the bid written anew in the form it prefers.
 fn answer(headers: &HeaderMap, media: Media, passable: &Passable) -> Option<Response> {
+    let version = (CONSENSUS_VERSION, HeaderValue::from_static(passable.bid.fork().as_str()));
     if let Some(answer) = &passable.answer {
         let came_as = if answer.is_octets() { Media::Ssz } else { Media::Json };
         if earnest_http::accept(headers, &[came_as]).is_ok() {
-            let mut response = (StatusCode::OK, answer.body.clone()).into_response();
-            for name in [header::CONTENT_TYPE, CONSENSUS_VERSION] {
-                if let Some(value) = answer.headers.get(&name) {
-                    response.headers_mut().insert(name, value.clone());
-                }
-            }
-            return Some(response);
+            return Some((StatusCode::OK, [came_as.header(), version], answer.body.clone()).into_response());
         }
     }
-    let fork = passable.bid.fork();
     let body = match media {
         Media::Ssz => passable.bid.to_ssz(),
         _ => Versioned::new(passable.bid.clone()).to_json().ok()?,
     };
-    let version = (CONSENSUS_VERSION, HeaderValue::from_static(fork.as_str()));
     Some((StatusCode::OK, [media.header(), version], body).into_response())
 }

@@ -8,8 +8,8 @@
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
-//! and when), [`header_deadline`], [`bid_book`], [`allocation`]. Whatever goes wrong, the beacon node gets 204 in time and
-//! builds its own block.
+//! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`].
+//! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod allocation;
@@ -18,6 +18,9 @@ pub mod config;
 pub mod delegation_plan;
 pub mod delegation_record;
 pub mod delegation_task;
+pub mod delivered;
+mod delivery;
+pub mod delivery_order;
 mod get_header;
 pub mod header_deadline;
 pub mod held_constraints;

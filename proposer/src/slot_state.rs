@@ -97,6 +97,18 @@ pub enum Event<A> {
     Deadline,
 }
 
+impl<A> Event<A> {
+    /// Who offers which block, if that is what happened.
+    #[must_use]
+    pub const fn offered(&self) -> Option<(SourceIndex, B256)> {
+        match self {
+            Self::Plain(source, Reply::Offer(offer)) => Some((*source, offer.block_hash)),
+            Self::Proven(source, Reply::Offer(proven)) => Some((*source, proven.offer.block_hash)),
+            _ => None,
+        }
+    }
+}
+
 /// Why a proposer is given no header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoHeader {

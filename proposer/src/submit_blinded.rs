@@ -2,33 +2,35 @@
 //! its payload, and the answer back to the beacon node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use alloy_primitives::B256;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use earnest_builder_types::{ForkCodec, ForkName, SignedBlindedBeaconBlock};
+use earnest_client::Answer;
 use earnest_client::transport::CONSENSUS_VERSION;
-use earnest_client::{Answer, ClientError};
 use earnest_http::{ApiError, BodyLimits, Media, read_body};
-use futures::stream::{FuturesUnordered, StreamExt};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::task::JoinHandle;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
 
+use crate::delivered::{Expected, Version};
+use crate::delivery::{Delivery, Undelivered};
 use crate::sidecar::Sidecar;
-use crate::slot_state::SourceIndex;
+
+/// Largest signed blinded block read, in bytes; it holds no payload and no blobs.
+const MAX_BLOCK: usize = 8 << 20;
 
 /// Version 1: the answer holds the payload.
 ///
 /// # Errors
-/// The relay's own refusal, or 502 if none can be reached.
+/// The relay's own refusal, or 502 if none delivers in time.
 pub(crate) async fn submit_blinded_v1(
     state: State<Arc<Sidecar>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    submit(state.0, "eth/v1/builder/blinded_blocks", headers, body).await
+    submit(state.0, Version::V1, headers, body).await
 }
 
 /// Version 2: the relay publishes and answers 202.
@@ -40,111 +42,41 @@ pub(crate) async fn submit_blinded_v2(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    submit(state.0, "eth/v2/builder/blinded_blocks", headers, body).await
+    submit(state.0, Version::V2, headers, body).await
 }
 
 async fn submit(
     sidecar: Arc<Sidecar>,
-    path: &'static str,
+    version: Version,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_body(&headers, body, BodyLimits::of(sidecar.config.max_body)).await?;
-    let block_hash = block_hash(&headers, &body);
-    let known = block_hash.map(|hash| sidecar.book.lock().sources_of(hash)).unwrap_or_default();
-    let others: Vec<SourceIndex> =
-        sidecar.sources.indices().into_iter().filter(|index| !known.contains(index)).collect();
-    let mut last = None;
-    for group in [known, others] {
-        if group.is_empty() {
-            continue;
-        }
-        match first_success(&sidecar, &group, path, &headers, &body).await {
-            Ok(answer) => return Ok(pass_back(answer)),
-            Err(failure) => last = last.or(failure),
-        }
-        // Whoever offered the block has understood it and said no: nobody else has its payload.
-        if matches!(&last, Some(Ok(answer)) if answer.status.is_client_error()) {
-            break;
-        }
-    }
-    match last {
-        Some(Ok(answer)) => Ok(pass_back(answer)),
-        Some(Err(error)) => Err(ApiError::status(StatusCode::BAD_GATEWAY, error.to_string())),
-        None => Err(ApiError::status(StatusCode::BAD_GATEWAY, "no relay is reachable")),
-    }
-}
-
-type Outcome = Result<Answer, ClientError>;
-
-/// Sends to a group of sources at once. The first success counts; the others are left to end by themselves, since a block
-/// cannot be published by too many. Fails with what the last of them said.
-async fn first_success(
-    sidecar: &Arc<Sidecar>,
-    group: &[SourceIndex],
-    path: &'static str,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<Answer, Option<Outcome>> {
-    let mut asked: FuturesUnordered<JoinHandle<(SourceIndex, Outcome)>> = group
-        .iter()
-        .map(|index| tokio::spawn(send(Arc::clone(sidecar), *index, path, headers.clone(), body.clone())))
-        .collect();
-    let mut failure: Option<Outcome> = None;
-    while let Some(joined) = asked.next().await {
-        let Ok((index, outcome)) = joined else { continue };
-        match outcome {
-            Ok(answer) if answer.status.is_success() => {
-                tracing::info!(
-                    source = sidecar.sources.name(index),
-                    status = answer.status.as_u16(),
-                    "block taken"
-                );
-                return Ok(answer);
-            }
-            other => {
-                let cause = match &other {
-                    Ok(answer) => answer.status.to_string(),
-                    Err(error) => error.to_string(),
-                };
-                tracing::warn!(source = sidecar.sources.name(index), cause, "block not taken");
-                // A refusal that was read says more than a connection that was not made.
-                if other.is_ok() || failure.is_none() {
-                    failure = Some(other);
-                }
-            }
-        }
-    }
-    Err(failure)
-}
-
-async fn send(
-    sidecar: Arc<Sidecar>,
-    index: SourceIndex,
-    path: &'static str,
-    headers: HeaderMap,
-    body: Bytes,
-) -> (SourceIndex, Outcome) {
-    let Some(source) = sidecar.sources.get(index) else {
-        return (index, Err(ClientError::Setup("no such source".to_owned())));
+    let deadline = Instant::now().checked_add(sidecar.config.payload_limit());
+    let deadline = deadline.ok_or_else(|| ApiError::unavailable("payload_limit_ms is too long"))?;
+    let limits = BodyLimits {
+        max_bytes: sidecar.config.max_body.min(MAX_BLOCK),
+        max_time: sidecar.config.payload_limit().min(Duration::from_secs(10)),
     };
-    let transport = source.client.transport();
-    let outcome = async {
-        let mut request = transport.request(Method::POST, path)?.body(body);
-        for name in [header::CONTENT_TYPE, header::ACCEPT, CONSENSUS_VERSION] {
-            if let Some(value) = headers.get(&name) {
-                request = request.header(name, value.clone());
-            }
-        }
-        transport.send_within(request, sidecar.config.payload_limit()).await
-    };
-    let outcome = outcome.await;
-    (index, outcome)
+    let body = read_body(&headers, body, limits).await?;
+    let expected = expected(&headers, &body);
+    let booked = expected.map(|block| sidecar.book.lock().sources_of(block.block_hash)).unwrap_or_default();
+    let delivery = Delivery { sidecar, version, headers, body, expected, deadline };
+    // A task of its own: the block is delivered even if the beacon node hangs up.
+    match tokio::spawn(delivery.run(booked)).await {
+        Ok(Ok(answer)) => Ok(pass_back(answer, expected.as_ref())),
+        Ok(Err(Undelivered::Refused(answer))) => Ok(pass_back(answer, None)),
+        Ok(Err(Undelivered::Failed(cause))) => Err(ApiError::status(StatusCode::BAD_GATEWAY, cause)),
+        Err(_) => Err(ApiError::status(StatusCode::BAD_GATEWAY, "the delivery broke off")),
+    }
 }
 
-fn pass_back(answer: Answer) -> Response {
-    let mut response = (answer.status, answer.body).into_response();
-    response.headers_mut().remove(header::CONTENT_TYPE);
+/// The answer as it came, with the headers it should have come with.
+fn pass_back(answer: Answer, delivered: Option<&Expected>) -> Response {
+    let media = if answer.is_octets() { Media::Ssz } else { Media::Json };
+    let mut response = (answer.status, [media.header()], answer.body).into_response();
+    if let Some(block) = delivered {
+        response.headers_mut().insert(CONSENSUS_VERSION, HeaderValue::from_static(block.fork.as_str()));
+    }
     for name in [header::CONTENT_TYPE, CONSENSUS_VERSION, header::RETRY_AFTER] {
         if let Some(value) = answer.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
@@ -153,9 +85,9 @@ fn pass_back(answer: Answer) -> Response {
     response
 }
 
-/// The block hash that a signed blinded block commits to. None if the block cannot be read, which is for the relays to judge:
+/// The payload that a signed blinded block commits to. None if the block cannot be read, which is for the relays to judge:
 /// here it only means that all of them are asked.
-fn block_hash(headers: &HeaderMap, body: &[u8]) -> Option<B256> {
+fn expected(headers: &HeaderMap, body: &[u8]) -> Option<Expected> {
     let media = earnest_http::content_type(headers, &[Media::Json, Media::Ssz]).ok()?;
     let stated = headers.get(CONSENSUS_VERSION).and_then(fork_name);
     let forks = stated.map_or_else(|| ForkName::ALL.iter().rev().copied().collect(), |fork| vec![fork]);
@@ -164,7 +96,7 @@ fn block_hash(headers: &HeaderMap, body: &[u8]) -> Option<B256> {
             Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, body).ok()?,
             _ => SignedBlindedBeaconBlock::from_json(fork, body).ok()?,
         };
-        Some(block.message().body().execution_payload_header().block_hash())
+        Some(Expected { fork, block_hash: block.message().body().execution_payload_header().block_hash() })
     })
 }
 

@@ -55,6 +55,20 @@ async fn an_unconstrained_slot_gets_the_best_bid_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn an_answer_is_passed_on_with_the_headers_it_should_have_had() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    let bid = cast.bid(5, &block());
+    relay.says("builder/header", Says::Bare(json(&bid)));
+    let sidecar = Sidecar::start(&cast, vec![mev_boost(&relay.url)], false).await;
+    let answer = sidecar.http.get(sidecar.header_url(&cast)).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(answer.headers()["eth-consensus-version"], "deneb");
+    assert_eq!(answer.bytes().await.unwrap(), json(&bid));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn ssz_passes_through_and_is_made_where_only_json_came() {
     let cast = Cast::new();
     let relay = RelayStandIn::start().await;

@@ -10,6 +10,7 @@
 mod beacon_stand_in;
 mod blocks;
 mod delegations;
+mod deliveries;
 mod headers;
 mod network;
 mod relay_stand_in;

@@ -191,6 +191,16 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     pub(crate) async fn start(cast: &Cast, sources: Vec<SourceConfig>, constrained: bool) -> Self {
+        Self::start_with(cast, sources, constrained, |_| {}).await
+    }
+
+    /// The same, with a change to its configuration.
+    pub(crate) async fn start_with(
+        cast: &Cast,
+        sources: Vec<SourceConfig>,
+        constrained: bool,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let directory = TempDir::new().unwrap();
         if constrained {
             let journal =
@@ -199,7 +209,8 @@ impl Sidecar {
             delegation_record::claim(&journal, &cast.delegation(), &NETWORK).unwrap();
             journal.close();
         }
-        let config = config(directory.path(), nobody().await, sources);
+        let mut config = config(directory.path(), nobody().await, sources);
+        change(&mut config);
         let token = CancellationToken::new();
         let running = start_with_signer(config, cast.signer(), token.clone()).await.unwrap();
         Self { running, http: reqwest::Client::new(), token, _directory: directory }

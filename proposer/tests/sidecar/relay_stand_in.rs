@@ -22,6 +22,8 @@ type Maker = dyn Fn(&[u8]) -> (u16, Vec<u8>) + Send + Sync;
 pub(crate) enum Says {
     /// This status and body, JSON.
     Json(u16, Vec<u8>),
+    /// This body with status 200 and neither a content type nor a fork.
+    Bare(Vec<u8>),
     /// This body as SSZ of a fork.
     Ssz(Vec<u8>, &'static str),
     /// Nothing, for ever.
@@ -104,6 +106,7 @@ async fn answer(State(relay): State<RelayStandIn>, request: Request<Body>) -> Re
     match says {
         None => respond(204, "application/json", Vec::new()),
         Some(Says::Json(status, body)) => respond(status, "application/json", body),
+        Some(Says::Bare(body)) => Response::new(Body::from(body)),
         Some(Says::Ssz(body, fork)) => {
             let mut response = respond(200, "application/octet-stream", body);
             response.headers_mut().insert("eth-consensus-version", fork.parse().unwrap());

@@ -1,0 +1,161 @@
+//! Brings a signed block to the sources that can publish it: the shell around [`DeliveryOrder`] and [`delivered`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use earnest_client::{Answer, ClientError};
+use futures::stream::{FuturesUnordered, StreamExt};
+use http::{HeaderMap, Method, header};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::delivered::{self, Expected, NotDelivered, Version};
+use crate::delivery_order::{DeliveryOrder, PATIENCE};
+use crate::sidecar::Sidecar;
+use crate::slot_state::SourceIndex;
+
+/// A signed block to be delivered.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    /// Its sources.
+    pub(crate) sidecar: Arc<Sidecar>,
+    /// The endpoint's version.
+    pub(crate) version: Version,
+    /// The request's headers.
+    pub(crate) headers: HeaderMap,
+    /// The block as it came.
+    pub(crate) body: Bytes,
+    /// What it says of its payload, if it can be read.
+    pub(crate) expected: Option<Expected>,
+    /// When to give up, whatever is still asked.
+    pub(crate) deadline: Instant,
+}
+
+/// Why a block is not delivered.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// A source's refusal, for passing back.
+    Refused(Answer),
+    /// Nobody answered so that it could be passed back.
+    Failed(String),
+}
+
+enum Failure {
+    Transport(ClientError),
+    Answer(Answer, NotDelivered),
+}
+
+type Outcome = Result<Answer, Failure>;
+
+impl Delivery {
+    /// Delivers the block. The first delivery counts; whoever else is asked by then is left to end by itself, since a block
+    /// cannot be published by too many.
+    ///
+    /// # Errors
+    /// [`Undelivered`] if everyone failed, or nobody delivered before the deadline.
+    pub(crate) async fn run(self, booked: Vec<SourceIndex>) -> Result<Answer, Undelivered> {
+        let mut order = DeliveryOrder::new(booked, &self.sidecar.sources.indices());
+        let mut asked = FuturesUnordered::new();
+        let patience = Instant::now().checked_add(PATIENCE).unwrap_or(self.deadline);
+        let mut patient = true;
+        let mut refused: Option<Answer> = None;
+        let mut failed: Option<String> = None;
+        asked.extend(order.start().into_iter().map(|source| self.ask(source)));
+        while !order.is_over() {
+            let next = tokio::select! {
+                biased;
+                Some(joined) = asked.next() => match joined {
+                    Ok((source, Ok(answer))) => {
+                        tracing::info!(source = self.name(source), status = answer.status.as_u16(), "block taken");
+                        return Ok(answer);
+                    }
+                    Ok((source, Err(failure))) => {
+                        let cause = failure.to_string();
+                        tracing::warn!(source = self.name(source), cause, "block not taken");
+                        match failure {
+                            Failure::Answer(answer, _) if is_refusal(&answer) => {
+                                refused = refused.or(Some(answer));
+                            }
+                            _ => failed = failed.or(Some(cause)),
+                        }
+                        order.failed()
+                    }
+                    Err(_) => order.failed(),
+                },
+                () = sleep_until(self.deadline) => {
+                    failed = Some("no relay delivered in time".to_owned());
+                    break;
+                }
+                () = sleep_until(patience), if patient => {
+                    patient = false;
+                    order.patience_over()
+                }
+            };
+            asked.extend(next.into_iter().map(|source| self.ask(source)));
+        }
+        Err(match (refused, failed) {
+            (Some(answer), _) => Undelivered::Refused(answer),
+            (None, cause) => Undelivered::Failed(cause.unwrap_or_else(|| "no relay to ask".to_owned())),
+        })
+    }
+
+    fn name(&self, source: SourceIndex) -> &str {
+        self.sidecar.sources.name(source)
+    }
+
+    fn ask(&self, source: SourceIndex) -> JoinHandle<(SourceIndex, Outcome)> {
+        let delivery = self.clone();
+        tokio::spawn(async move {
+            let outcome = match delivery.send(source).await {
+                Ok(answer) => delivery.judge(answer).await,
+                Err(error) => Err(Failure::Transport(error)),
+            };
+            (source, outcome)
+        })
+    }
+
+    async fn send(&self, index: SourceIndex) -> Result<Answer, ClientError> {
+        let source = self.sidecar.sources.get(index);
+        let source = source.ok_or_else(|| ClientError::Setup("no such source".to_owned()))?;
+        let transport = source.client.transport();
+        let path = match self.version {
+            Version::V1 => "eth/v1/builder/blinded_blocks",
+            Version::V2 => "eth/v2/builder/blinded_blocks",
+        };
+        let mut request = transport.request(Method::POST, path)?.body(self.body.clone());
+        for name in [header::CONTENT_TYPE, header::ACCEPT, earnest_client::transport::CONSENSUS_VERSION] {
+            if let Some(value) = self.headers.get(&name) {
+                request = request.header(name, value.clone());
+            }
+        }
+        // Longer than the beacon node waits: a source that takes its time may still publish.
+        transport.send_within(request, self.sidecar.config.payload_limit()).await
+    }
+
+    /// A payload with its blobs takes a while to read.
+    async fn judge(&self, answer: Answer) -> Outcome {
+        let (version, expected) = (self.version, self.expected);
+        let judged = tokio::task::spawn_blocking(move || {
+            let judged = delivered::judge(version, expected.as_ref(), &answer);
+            (answer, judged)
+        });
+        match judged.await {
+            Ok((answer, Ok(()))) => Ok(answer),
+            Ok((answer, Err(cause))) => Err(Failure::Answer(answer, cause)),
+            Err(_) => Err(Failure::Transport(ClientError::Setup("the runtime is shutting down".to_owned()))),
+        }
+    }
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    answer.status.is_client_error() || answer.status.is_server_error()
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Transport(error) => error.fmt(formatter),
+            Self::Answer(_, cause) => cause.fmt(formatter),
+        }
+    }
+}
