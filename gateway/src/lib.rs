@@ -177,6 +177,19 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         "journal read"
     );
 
+    let rules: BTreeMap<_, _> =
+        config.rollups.iter().map(|rollup| (rollup.id.into(), rules(rollup))).collect();
+    let states = rollup_states(&config.rollups)?;
+    let states = {
+        let (journal, board, rules) = (journal.clone(), Arc::clone(&board), rules.clone());
+        tokio::task::spawn_blocking(move || {
+            rollup_state::restore(&journal, &board, &states, &rules, clock::now_ms())?;
+            Ok::<_, RecoveryError>(states)
+        })
+        .await
+        .map_err(|_| StartError::Stopped)??
+    };
+
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Io { what: format!("listen on {}", config.listen), source })?;
@@ -265,8 +278,8 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
     let state = Arc::new(ApiState {
         board,
         queue,
-        rules: config.rollups.iter().map(|rollup| (rollup.id.into(), rules(rollup))).collect(),
-        states: rollup_states(&config.rollups)?,
+        rules,
+        states,
         policies: config.rollups.iter().map(|rollup| (rollup.id.into(), rollup.policy)).collect(),
         feed,
         committer: address,

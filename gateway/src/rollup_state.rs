@@ -1,84 +1,110 @@
 //! Nonce and balance of senders on a rollup, and what is pending on top.
 //!
-//! The rollup's state lags the order that this gateway signs. So an account's nonce and balance are read once when
-//! it is first seen in a while, and what was accepted since is counted on top of them.
+//! The rollup's state lags the order that this gateway signs. So an account is read when it is first seen in a while,
+//! and what was accepted since is counted on top of the reading, until the rollup's nonce passes it.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+mod accounts;
+mod restore;
+
+use std::{sync::Arc, time::Instant};
 
 use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use earnest_chain::ExecutionClient;
 use earnest_protocol::tx::ValidatedTx;
 use parking_lot::Mutex;
 
-/// How long a reading of an account serves before the rollup is asked again.
-const FRESH: Duration = Duration::from_secs(2);
-/// Accounts remembered at most; the stalest half is forgotten beyond.
-const ACCOUNTS: usize = 100_000;
+use accounts::{Accounts, Reading};
+pub(crate) use restore::restore;
 
 /// Why a transaction does not fit the sender's account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StateError {
     #[error("the sender's next nonce is {next}, the transaction has {found}")]
     Nonce { next: u64, found: u64 },
+    /// Its receipt is on the board, if its window is recent.
+    #[error("this transaction, of nonce {nonce}, has its place already")]
+    Placed { nonce: u64 },
     #[error("the sender has {has} wei beyond what is pending, the transaction may cost {cost}")]
     Balance { has: U256, cost: U256 },
+    #[error("too much is pending that the rollup has not executed")]
+    Crowded,
     #[error("the rollup's execution client does not answer")]
     Unavailable,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Account {
-    /// Next nonce, with what was accepted counted in.
-    next: u64,
-    /// Balance as read, less what was accepted since.
-    free: U256,
-    read: Instant,
 }
 
 /// The accounts of one rollup.
 #[derive(Debug)]
 pub(crate) struct RollupState {
     rpc: ExecutionClient,
-    accounts: Mutex<HashMap<Address, Account>>,
+    accounts: Arc<Mutex<Accounts>>,
+}
+
+/// A nonce that one request holds for its transaction. Dropped, it is free again, unless another request holds it for
+/// the same transaction or the transaction got its place.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Reservation {
+    accounts: Arc<Mutex<Accounts>>,
+    sender: Address,
+    nonce: u64,
+    hash: B256,
+    placed: bool,
+}
+
+impl Reservation {
+    /// The transaction got its place: the nonce stays taken until the rollup has executed it.
+    pub(crate) fn keep(mut self) {
+        self.placed = true;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.accounts.lock().end(&self.sender, self.nonce, &self.hash, self.placed, Instant::now());
+    }
 }
 
 impl RollupState {
     pub(crate) fn new(rpc: ExecutionClient) -> Self {
-        Self { rpc, accounts: Mutex::default() }
+        Self { rpc, accounts: Arc::default() }
     }
 
     /// Checks a transaction against its sender's account, and counts it as pending if it fits.
     ///
     /// # Errors
     /// [`StateError`].
-    pub(crate) async fn check(&self, tx: &ValidatedTx) -> Result<(), StateError> {
-        let known = self.accounts.lock().get(&tx.sender).copied();
-        let account = match known {
-            Some(account) if account.read.elapsed() < FRESH => account,
-            stale => self.read(tx.sender, stale).await?,
+    pub(crate) async fn reserve(&self, tx: &ValidatedTx) -> Result<Reservation, StateError> {
+        let known = self.accounts.lock().reserve(tx, Instant::now());
+        if let Some(outcome) = known {
+            return outcome.map(|()| self.reservation(tx));
+        }
+        let reading = self.read(tx.sender).await?;
+        let outcome = {
+            let mut accounts = self.accounts.lock();
+            accounts.merge(tx.sender, reading, Instant::now())?;
+            // As of the reading, so that a slow answer still serves the request that waited for it.
+            accounts.reserve(tx, reading.at)
         };
-        let mut accounts = self.accounts.lock();
-        make_room(&mut accounts);
-        let account = accounts.entry(tx.sender).or_insert(account);
-        *account = accept(*account, tx)?;
-        Ok(())
+        outcome.unwrap_or(Err(StateError::Unavailable)).map(|()| self.reservation(tx))
     }
 
-    /// Takes back what [`Self::check`] counted, for a transaction that got no place after all.
-    pub(crate) fn release(&self, tx: &ValidatedTx) {
-        if let Some(account) = self.accounts.lock().get_mut(&tx.sender)
-            && account.next == tx.nonce.saturating_add(1)
-        {
-            account.next = tx.nonce;
-            account.free = account.free.saturating_add(cost(tx));
+    /// Counts transactions that got their places before a restart.
+    fn restore<'a>(&self, placed: impl Iterator<Item = &'a ValidatedTx>) {
+        let mut accounts = self.accounts.lock();
+        let now = Instant::now();
+        for tx in placed {
+            accounts.restore(tx, now);
         }
     }
 
-    async fn read(&self, sender: Address, stale: Option<Account>) -> Result<Account, StateError> {
+    fn reservation(&self, tx: &ValidatedTx) -> Reservation {
+        let accounts = Arc::clone(&self.accounts);
+        Reservation { accounts, sender: tx.sender, nonce: tx.nonce, hash: tx.hash, placed: false }
+    }
+
+    async fn read(&self, sender: Address) -> Result<Reading, StateError> {
+        let at = Instant::now();
         let reading = tokio::try_join!(
             self.rpc.nonce(sender, BlockNumberOrTag::Latest),
             self.rpc.balance(sender, BlockNumberOrTag::Latest)
@@ -87,49 +113,18 @@ impl RollupState {
             tracing::warn!(%error, "the rollup's execution client does not answer");
             StateError::Unavailable
         })?;
-        let read = Account { next: nonce, free: balance, read: Instant::now() };
-        let account = match stale {
-            // The rollup has not executed all that was accepted: what is pending still counts.
-            Some(stale) if stale.next > nonce => Account { read: read.read, ..stale },
-            _ => read,
-        };
-        self.accounts.lock().insert(sender, account);
-        Ok(account)
+        Ok(Reading { nonce, balance, at })
     }
-}
-
-fn make_room(accounts: &mut HashMap<Address, Account>) {
-    if accounts.len() >= ACCOUNTS {
-        let mut times: Vec<Instant> = accounts.values().map(|account| account.read).collect();
-        times.sort_unstable();
-        if let Some(middle) = times.get(times.len() / 2).copied() {
-            accounts.retain(|_, account| account.read > middle);
-        }
-    }
-}
-
-/// Most that a transaction can take from its sender.
-fn cost(tx: &ValidatedTx) -> U256 {
-    U256::from(tx.gas_limit).saturating_mul(U256::from(tx.max_fee)).saturating_add(tx.value)
-}
-
-fn accept(account: Account, tx: &ValidatedTx) -> Result<Account, StateError> {
-    if tx.nonce != account.next {
-        return Err(StateError::Nonce { next: account.next, found: tx.nonce });
-    }
-    let cost = cost(tx);
-    let free = account.free.checked_sub(cost).ok_or(StateError::Balance { has: account.free, cost })?;
-    Ok(Account { next: tx.nonce.saturating_add(1), free, ..account })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::Bytes;
+    use alloy_primitives::{Bytes, keccak256};
 
-    fn tx(nonce: u64, value: u64) -> ValidatedTx {
+    pub(super) fn tx(nonce: u64, value: u64) -> ValidatedTx {
         ValidatedTx {
-            hash: Default::default(),
+            hash: keccak256([nonce.to_be_bytes(), value.to_be_bytes()].concat()),
             sender: Address::ZERO,
             nonce,
             gas_limit: 10,
@@ -140,21 +135,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_pending_counts() {
-        let account = Account { next: 4, free: U256::from(100), read: Instant::now() };
-        let account = accept(account, &tx(4, 30)).unwrap();
-        assert_eq!((account.next, account.free), (5, U256::from(50)));
-        assert_eq!(accept(account, &tx(4, 0)), Err(StateError::Nonce { next: 5, found: 4 }));
-        assert_eq!(accept(account, &tx(6, 0)), Err(StateError::Nonce { next: 5, found: 6 }));
-        let short = StateError::Balance { has: U256::from(50), cost: U256::from(51) };
-        assert_eq!(accept(account, &tx(5, 31)), Err(short));
-        assert_eq!(accept(account, &tx(5, 30)).unwrap().free, U256::ZERO);
+    fn state() -> RollupState {
+        let state = RollupState::new(ExecutionClient::new("http://127.0.0.1:1".parse().unwrap()).unwrap());
+        let now = Instant::now();
+        let reading = Reading { nonce: 0, balance: U256::from(1000), at: now };
+        state.accounts.lock().merge(Address::ZERO, reading, now).unwrap();
+        state
     }
 
-    impl PartialEq for Account {
-        fn eq(&self, other: &Self) -> bool {
-            (self.next, self.free) == (other.next, other.free)
-        }
+    #[tokio::test]
+    async fn a_dropped_request_frees_its_nonce_and_a_placed_one_keeps_it() {
+        let state = state();
+        let first = state.reserve(&tx(0, 1)).await.unwrap();
+        let second = state.reserve(&tx(1, 1)).await.unwrap();
+        drop(second);
+        first.keep();
+        state.reserve(&tx(1, 2)).await.unwrap().keep();
+        assert_eq!(state.reserve(&tx(0, 2)).await.unwrap_err(), StateError::Nonce { next: 2, found: 0 });
+        assert_eq!(state.reserve(&tx(1, 2)).await.unwrap_err(), StateError::Placed { nonce: 1 });
+    }
+
+    #[tokio::test]
+    async fn a_rollup_that_does_not_answer_is_said() {
+        let state = RollupState::new(ExecutionClient::new("http://127.0.0.1:1".parse().unwrap()).unwrap());
+        assert_eq!(state.reserve(&tx(0, 1)).await.unwrap_err(), StateError::Unavailable);
     }
 }
