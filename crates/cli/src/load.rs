@@ -42,8 +42,9 @@ pub(crate) struct GatewayLoad {
     /// Seconds.
     #[arg(long, default_value_t = 10)]
     duration: u64,
-    /// Requests in flight at most; more are counted as errors, not sent.
-    #[arg(long, default_value_t = 1024)]
+    /// Requests in flight at most, each on a connection of its own; more are counted as errors, not sent. A gateway takes
+    /// 256 connections of one address unless configured otherwise.
+    #[arg(long, default_value_t = 200)]
     in_flight: usize,
     /// Bytes of call data in each transaction.
     #[arg(long, default_value_t = 0)]
