@@ -15,7 +15,7 @@ use earnest_protocol::Slot;
 use earnest_protocol::objects::Delegation;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::header_deadline::Allowance;
 use crate::held_constraints;
@@ -85,7 +85,9 @@ async fn decide(
     } else {
         HeaderRound::unconstrained(&sources)
     };
-    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new).as_ref(), time);
+    let asking = if round.is_constrained() { time.saturating_sub(judging_time(time)) } else { time };
+    let answers_until = Instant::now().checked_add(asking).unwrap_or(deadline);
+    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new).as_ref(), asking);
     loop {
         let event = tokio::select! {
             biased;
@@ -93,12 +95,13 @@ async fn decide(
                 Ok(event) => event,
                 Err(_) => continue,
             },
-            () = sleep_until(deadline) => Event::Deadline,
+            () = sleep_until(answers_until) => Event::Deadline,
         };
         if let Some((source, block_hash)) = event.offered() {
             sidecar.book.lock().offered(block_hash, source);
         }
-        let decision = round.take(event);
+        let decision;
+        (round, decision) = take(round, event, deadline).await?;
         if matches!(decision, Decision::Wait) {
             continue;
         }
@@ -115,6 +118,31 @@ async fn decide(
             Decision::Nothing(cause) => Err(cause),
             Decision::Wait => Err(NoHeader::NoOffer),
         };
+    }
+}
+
+/// What is kept of a constrained slot's time for judging proofs after the last answer.
+fn judging_time(time: Duration) -> Duration {
+    time.checked_div(8).unwrap_or_default().min(Duration::from_millis(100))
+}
+
+/// [`HeaderRound::take`], on a thread of its own where proofs may have to be judged. Never later than the deadline.
+async fn take(
+    mut round: HeaderRound<Passable>,
+    event: Event<Passable>,
+    deadline: Instant,
+) -> Result<(HeaderRound<Passable>, Decision<Passable>), NoHeader> {
+    if !round.is_constrained() {
+        let decision = round.take(event);
+        return Ok((round, decision));
+    }
+    let judged = tokio::task::spawn_blocking(move || {
+        let decision = round.take(event);
+        (round, decision)
+    });
+    match timeout_at(deadline, judged).await {
+        Ok(Ok(judged)) => Ok(judged),
+        Ok(Err(_)) | Err(_) => Err(NoHeader::NotJudged),
     }
 }
 

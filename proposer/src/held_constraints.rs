@@ -1,5 +1,6 @@
 //! What an Earnest relay says it holds for a slot, believed only if our own delegates signed it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use earnest_builder_types::BlsPublicKey;
@@ -9,6 +10,9 @@ use earnest_protocol::signing::Network;
 use crate::proof_check::Held;
 use crate::slot_state::Fault;
 use crate::sources::{Source, fault};
+
+/// Distinct transactions, and messages, that one relay may hold for a slot.
+const MAX_HELD: usize = 256;
 
 /// Asks a relay for the constraints of a delegation's slot.
 ///
@@ -20,28 +24,40 @@ pub async fn ask(
     network: Network,
     time: Duration,
 ) -> Result<Vec<Held>, Fault> {
-    let said =
-        source.client.constraints_within(delegation.slot.0, time).await.map_err(|error| fault(&error))?;
-    held(&said, delegation, &network)
+    let answer =
+        source.client.constraints_answer(delegation.slot.0, time).await.map_err(|error| fault(&error))?;
+    let delegation = delegation.clone();
+    let judged = tokio::task::spawn_blocking(move || {
+        let said: Vec<SignedConstraints> = answer.json("constraints").map_err(|error| fault(&error))?;
+        held(&said, &delegation, &network)
+    });
+    judged.await.map_err(|_| Fault::Late)?
 }
 
-/// The transactions that `said` binds the block of `delegation` to. Constraints of other proposers are passed over: a slot
+/// The distinct transactions that `said` binds the block of `delegation` to. Constraints of other proposers are passed over: a slot
 /// whose proposer changed has those of both.
 ///
 /// # Errors
-/// [`Fault::Garbage`] if any is not signed by a delegate that `delegation` names, or is of a type we cannot check.
+/// [`Fault::Garbage`] if any is not signed by a delegate that `delegation` names, or is of a type we cannot check, or if there are more
+/// than 256 messages or transactions.
 pub fn held(
     said: &[SignedConstraints],
     delegation: &Delegation,
     network: &Network,
 ) -> Result<Vec<Held>, Fault> {
     let delegates = delegates(delegation);
+    let ours: Vec<&SignedConstraints> = said
+        .iter()
+        .filter(|said| said.message.proposer == delegation.proposer && said.message.slot == delegation.slot)
+        .collect();
+    let too_many = || Fault::Garbage(format!("more than {MAX_HELD} constraints"));
+    if ours.len() > MAX_HELD {
+        return Err(too_many());
+    }
     let mut held = Vec::new();
-    for constraints in said {
+    let mut seen = HashSet::new();
+    for constraints in ours {
         let message = &constraints.message;
-        if message.proposer != delegation.proposer || message.slot != delegation.slot {
-            continue;
-        }
         if !delegates.contains(&message.delegate) {
             return Err(Fault::Garbage("constraints of a delegate that is not ours".to_owned()));
         }
@@ -52,6 +68,12 @@ pub fn held(
             let inclusion = constraint
                 .as_inclusion()
                 .map_err(|error| Fault::Garbage(format!("constraint that cannot be checked: {error}")))?;
+            if !seen.insert(inclusion.signed_tx.clone()) {
+                continue;
+            }
+            if held.len() >= MAX_HELD {
+                return Err(too_many());
+            }
             held.push(Held::new(inclusion.signed_tx));
         }
     }
@@ -119,5 +141,32 @@ mod tests {
         for bad in [constraints(proposer, &stranger, 7), forged, unknown_type] {
             assert!(matches!(held(&[good.clone(), bad], &delegation, &NETWORK), Err(Fault::Garbage(_))));
         }
+    }
+    #[test]
+    fn a_transaction_counts_once_and_there_is_a_limit() {
+        let delegate = SecretKey::random().unwrap();
+        let proposer = SecretKey::random().unwrap().public_key();
+        let delegation = Delegation {
+            proposer,
+            delegate: delegate.public_key(),
+            committer: Address::ZERO,
+            slot: Slot(7),
+            metadata: Bytes::new(),
+        };
+        let of = |transactions: Vec<u32>| {
+            let mut message = constraints(proposer, &delegate, 7).message;
+            message.constraints = transactions
+                .into_iter()
+                .map(|tx| Constraint::inclusion(Slot(7), tx.to_be_bytes().to_vec().into()))
+                .collect();
+            Signed::<_, earnest_builder_types::BlsSignature>::sign(message, &delegate, &NETWORK).unwrap()
+        };
+        let count = |said: &[SignedConstraints]| held(said, &delegation, &NETWORK).map(|held| held.len());
+        assert_eq!(count(&[of(vec![1, 2, 1]), of(vec![2])]), Ok(2));
+        assert_eq!(count(&[of((0..256).collect()), of((0..256).rev().collect())]), Ok(256));
+        assert!(count(&[of((0..256).collect()), of(vec![256])]).is_err());
+        assert!(count(&vec![of(vec![1]); 257]).is_err());
+        // Of others, any number: they are passed over.
+        assert_eq!(count(&vec![constraints(proposer, &delegate, 8); 300]), Ok(0));
     }
 }

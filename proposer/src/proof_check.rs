@@ -1,5 +1,7 @@
 //! Whether a relay's proofs show every held constraint in the block of a header (design §5, §6). Pure.
 
+use std::collections::HashMap;
+
 use alloy_consensus::{Transaction, TxEnvelope, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
@@ -45,8 +47,29 @@ pub enum ProofFault {
     Broken(B256),
 }
 
+/// Whose transactions are which: sender and nonce of every transaction that was looked at, recovered once. Recovering a sender
+/// is by far the dearest step here.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    known: HashMap<Bytes, Option<(Address, u64)>>,
+}
+
+impl Accounts {
+    /// How many senders were recovered so far.
+    #[must_use]
+    pub fn recovered(&self) -> usize {
+        self.known.len()
+    }
+
+    /// None for what is no signed transaction.
+    fn of(&mut self, transaction: &Bytes) -> Option<(Address, u64)> {
+        *self.known.entry(transaction.clone()).or_insert_with(|| sender_and_nonce(transaction))
+    }
+}
+
 /// Checks that every held transaction is in the block with this `transactions_root`. A constraint is kept also by another
-/// transaction of the same sender and nonce, since then the held one can no longer be included anywhere.
+/// transaction of the same sender and nonce, since then the held one can no longer be included anywhere. Of several proofs of
+/// one transaction the first counts.
 ///
 /// # Errors
 /// [`ProofFault`] names the first held transaction that is not shown to be there.
@@ -54,23 +77,36 @@ pub fn all_held(
     held: &[Held],
     proven: &[ProvenTransaction],
     transactions_root: B256,
+    accounts: &mut Accounts,
 ) -> Result<(), ProofFault> {
+    let mut by_bytes: HashMap<&Bytes, &ProvenTransaction> = HashMap::new();
+    for proven in proven {
+        by_bytes.entry(&proven.transaction).or_insert(proven);
+    }
+    let mut by_account: Option<HashMap<(Address, u64), &ProvenTransaction>> = None;
     for constraint in held {
-        let shown = proven
-            .iter()
-            .find(|proven| proven.transaction == constraint.transaction)
-            .or_else(|| replacement(&constraint.transaction, proven))
-            .ok_or_else(|| ProofFault::Missing(constraint.hash()))?;
+        let missing = || ProofFault::Missing(constraint.hash());
+        let shown = match by_bytes.get(&constraint.transaction) {
+            Some(same) => *same,
+            None => {
+                let wanted = accounts.of(&constraint.transaction).ok_or_else(missing)?;
+                let replacements = by_account.get_or_insert_with(|| {
+                    let mut replacements = HashMap::new();
+                    for proven in proven {
+                        if let Some(account) = accounts.of(&proven.transaction) {
+                            replacements.entry(account).or_insert(proven);
+                        }
+                    }
+                    replacements
+                });
+                *replacements.get(&wanted).ok_or_else(missing)?
+            }
+        };
         if !verify_transaction(&shown.transaction, shown.proof.index, &shown.proof.proof, transactions_root) {
             return Err(ProofFault::Broken(constraint.hash()));
         }
     }
     Ok(())
-}
-
-fn replacement<'a>(transaction: &[u8], proven: &'a [ProvenTransaction]) -> Option<&'a ProvenTransaction> {
-    let wanted = sender_and_nonce(transaction)?;
-    proven.iter().find(|proven| sender_and_nonce(&proven.transaction) == Some(wanted))
 }
 
 fn sender_and_nonce(transaction: &[u8]) -> Option<(Address, u64)> {
@@ -116,7 +152,31 @@ mod tests {
             let block = vec![Bytes::from_static(&[2, 1]), transaction.clone()];
             let proof = TransactionTree::new(&block).unwrap().prove(1).unwrap();
             let proven = [ProvenTransaction { transaction, proof }];
-            assert_eq!(all_held(&held, &proven, transactions_root(&block)).is_ok(), kept);
+            let mut accounts = Accounts::default();
+            assert_eq!(all_held(&held, &proven, transactions_root(&block), &mut accounts).is_ok(), kept);
         }
+    }
+
+    #[test]
+    fn a_sender_is_recovered_once_however_many_offers_there_are() {
+        let alice = EcdsaSecret::random();
+        let held: Vec<Held> = (0..16).map(|nonce| Held::new(signed(&alice, nonce, 1))).collect();
+        let block: Vec<Bytes> = (0..16).map(|nonce| signed(&alice, nonce, 2)).collect();
+        let tree = TransactionTree::new(&block).unwrap();
+        let prove = |(position, transaction): (usize, &Bytes)| ProvenTransaction {
+            transaction: transaction.clone(),
+            proof: tree.prove(position).unwrap(),
+        };
+        let proven: Vec<_> = block.iter().enumerate().map(prove).collect();
+        let mut accounts = Accounts::default();
+        for _ in 0..3 {
+            assert_eq!(all_held(&held, &proven, transactions_root(&block), &mut accounts), Ok(()));
+        }
+        assert_eq!(accounts.recovered(), 32);
+        // Proven as they are held, nothing need be recovered at all.
+        let held: Vec<Held> = block.iter().cloned().map(Held::new).collect();
+        let mut accounts = Accounts::default();
+        assert_eq!(all_held(&held, &proven, transactions_root(&block), &mut accounts), Ok(()));
+        assert_eq!(accounts.recovered(), 0);
     }
 }

@@ -12,9 +12,11 @@
 //!
 //! Whatever goes wrong, the answer is "nothing", and the beacon node builds its own block.
 
+use std::collections::HashSet;
+
 use alloy_primitives::{B256, U256};
 
-use crate::proof_check::{self, Held, ProofFault, ProvenTransaction};
+use crate::proof_check::{self, Accounts, Held, ProofFault, ProvenTransaction};
 
 /// Position of a source in the configuration.
 pub type SourceIndex = usize;
@@ -124,6 +126,9 @@ pub enum NoHeader {
     /// The slot is constrained, and the relay that may hold its constraints is not configured.
     #[error("the relay that holds this slot's delegation is not configured")]
     RelayGone,
+    /// The slot is constrained, and its bids could not be judged in time.
+    #[error("the bids could not be judged in time")]
+    NotJudged,
     /// The round began after the last moment for a header.
     #[error("asked too late in the slot")]
     TooLate,
@@ -158,6 +163,7 @@ pub struct HeaderRound<A> {
     plain: Option<(SourceIndex, Offer<A>)>,
     proven: Vec<(SourceIndex, ProvenOffer<A>)>,
     held: Vec<Held>,
+    accounts: Accounts,
     faults: Vec<(SourceIndex, Fault)>,
 }
 
@@ -174,6 +180,7 @@ impl<A> HeaderRound<A> {
             plain: None,
             proven: Vec::new(),
             held: Vec::new(),
+            accounts: Accounts::default(),
             faults: Vec::new(),
         }
     }
@@ -216,7 +223,7 @@ impl<A> HeaderRound<A> {
             }
             Event::Constraints(source, Ok(held)) => {
                 if remove(&mut self.waiting_constraints, source) {
-                    self.held.extend(held);
+                    self.hold(held);
                 }
                 self.decide(false)
             }
@@ -227,9 +234,20 @@ impl<A> HeaderRound<A> {
         }
     }
 
+    /// Whether taking an event may have to judge proofs, which takes too long for a task that others wait on.
+    #[must_use]
+    pub const fn is_constrained(&self) -> bool {
+        self.constrained
+    }
+
     /// The answers that did not count, for the log.
     pub fn faults(&self) -> &[(SourceIndex, Fault)] {
         &self.faults
+    }
+
+    fn hold(&mut self, held: Vec<Held>) {
+        let mut seen: HashSet<Held> = self.held.iter().cloned().collect();
+        self.held.extend(held.into_iter().filter(|held| seen.insert(held.clone())));
     }
 
     fn take_plain(&mut self, source: SourceIndex, offer: Offer<A>) {
@@ -259,7 +277,8 @@ impl<A> HeaderRound<A> {
             if self.held.is_empty() {
                 // A relay may hold what it does not show to everyone; its proofs give that away.
                 let proven = self.proven.iter().flat_map(|(_, offer)| &offer.proven);
-                self.held = proven.map(|proven| Held::new(proven.transaction.clone())).collect();
+                let shown: Vec<Held> = proven.map(|proven| Held::new(proven.transaction.clone())).collect();
+                self.hold(shown);
             }
             if !self.held.is_empty() {
                 return self.best_proven();
@@ -278,7 +297,8 @@ impl<A> HeaderRound<A> {
     fn best_proven(&mut self) -> Decision<A> {
         let mut best: Option<(SourceIndex, Offer<A>)> = None;
         for (source, proven) in std::mem::take(&mut self.proven) {
-            if let Err(fault) = proof_check::all_held(&self.held, &proven.proven, proven.transactions_root) {
+            let root = proven.transactions_root;
+            if let Err(fault) = proof_check::all_held(&self.held, &proven.proven, root, &mut self.accounts) {
                 self.faults.push((source, Fault::Proof(fault)));
                 continue;
             }

@@ -1,11 +1,15 @@
 //! The sources of headers, and how one bid of theirs is judged.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use earnest_builder_types::{BlsPublicKey, SignedBuilderBid};
 use earnest_client::header_with_proofs::transaction_proof;
-use earnest_client::{Answer, ClientError, HeaderRequest, Limits, RelayClient, read_header};
+use earnest_client::{
+    Answer, ClientError, HeaderRequest, HeaderWithProofs, Limits, RelayClient, read_header,
+    read_header_with_proofs,
+};
 use http::HeaderValue;
 
 use crate::config::{Config, SourceConfig};
@@ -121,14 +125,16 @@ impl Sources {
             Ok(answer) => answer,
             Err(error) => return failed(&error),
         };
-        match read_header(&answer) {
+        let judge = self.judge(source, wanted);
+        judged(move || match read_header(&answer) {
             Ok(None) => Reply::Nothing,
-            Ok(Some(bid)) => match self.judge(&bid, source, wanted) {
+            Ok(Some(bid)) => match judge.judge(&bid) {
                 Ok(()) => Reply::Offer(offer(bid, Some(answer))),
                 Err(fault) => Reply::Fault(fault),
             },
             Err(error) => failed(&error),
-        }
+        })
+        .await
     }
 
     /// Asks an Earnest relay for a header with proofs and judges the bid. The proofs are judged by the round, which knows what
@@ -139,44 +145,69 @@ impl Sources {
         wanted: &Wanted,
         time: Duration,
     ) -> Reply<ProvenOffer<Passable>> {
-        match source.client.header_with_proofs(&wanted.request, time).await {
+        let answer = match source.client.header_with_proofs_answer(&wanted.request, time).await {
+            Ok(answer) => answer,
+            Err(error) => return failed(&error),
+        };
+        let judge = self.judge(source, wanted);
+        judged(move || match read_header_with_proofs(&answer) {
             Ok(None) => Reply::Nothing,
-            Ok(Some(with_proofs)) => {
-                let inclusions = match with_proofs.inclusions() {
-                    Ok(inclusions) => inclusions,
-                    Err(error) => return Reply::Fault(Fault::Garbage(error.to_string())),
-                };
-                let bid = with_proofs.bid;
-                if let Err(fault) = self.judge(&bid, source, wanted) {
-                    return Reply::Fault(fault);
-                }
-                let transactions_root = bid.header().transactions_root();
-                let proven = inclusions
-                    .into_iter()
-                    .map(|one| ProvenTransaction {
-                        proof: transaction_proof(&one),
-                        transaction: one.signed_tx,
-                    })
-                    .collect();
-                Reply::Offer(ProvenOffer { offer: offer(bid, None), transactions_root, proven })
-            }
+            Ok(Some(with_proofs)) => judge.judge_proven(with_proofs),
             Err(error) => failed(&error),
-        }
+        })
+        .await
     }
 
-    fn judge(&self, bid: &SignedBuilderBid, source: &Source, wanted: &Wanted) -> Result<(), Fault> {
+    const fn judge(&self, source: &Source, wanted: &Wanted) -> Judge {
+        Judge { domain: self.domain, pubkey: source.pubkey, wanted: *wanted }
+    }
+}
+
+/// Reading up to 2 MiB and verifying a signature takes too long for a task that others wait on.
+async fn judged<T: Send + 'static>(judge: impl FnOnce() -> Reply<T> + Send + 'static) -> Reply<T> {
+    tokio::task::spawn_blocking(judge).await.unwrap_or(Reply::Fault(Fault::Late))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Judge {
+    domain: B256,
+    pubkey: Option<BlsPublicKey>,
+    wanted: Wanted,
+}
+
+impl Judge {
+    fn judge(&self, bid: &SignedBuilderBid) -> Result<(), Fault> {
         let header = bid.header();
-        if header.parent_hash() != wanted.request.parent_hash {
+        if header.parent_hash() != self.wanted.request.parent_hash {
             return Err(Fault::WrongParent);
         }
-        if wanted.timestamp.is_some_and(|timestamp| timestamp != header.timestamp()) {
+        if self.wanted.timestamp.is_some_and(|timestamp| timestamp != header.timestamp()) {
             return Err(Fault::WrongSlot);
         }
-        let Some(pubkey) = source.pubkey else { return Ok(()) };
+        let Some(pubkey) = self.pubkey else { return Ok(()) };
         if bid.pubkey() != pubkey {
             return Err(Fault::WrongRelay);
         }
         bid.verify(self.domain).map_err(|_| Fault::BadSignature)
+    }
+
+    fn judge_proven(&self, with_proofs: HeaderWithProofs) -> Reply<ProvenOffer<Passable>> {
+        let inclusions = match with_proofs.inclusions() {
+            Ok(inclusions) => inclusions,
+            Err(error) => return Reply::Fault(Fault::Garbage(error.to_string())),
+        };
+        let bid = with_proofs.bid;
+        if let Err(fault) = self.judge(&bid) {
+            return Reply::Fault(fault);
+        }
+        let transactions_root = bid.header().transactions_root();
+        let mut seen = HashSet::new();
+        let proven = inclusions
+            .into_iter()
+            .filter(|one| seen.insert(one.signed_tx.clone()))
+            .map(|one| ProvenTransaction { proof: transaction_proof(&one), transaction: one.signed_tx })
+            .collect();
+        Reply::Offer(ProvenOffer { offer: offer(bid, None), transactions_root, proven })
     }
 }
 

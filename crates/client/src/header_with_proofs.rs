@@ -7,6 +7,9 @@ use earnest_protocol::objects::{CommitmentType, InclusionProof, Object, ObjectEr
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Proofs read from one answer.
+pub const MAX_PROOFS: usize = 256;
+
 /// A bid with proofs, as constraints-specs has it: `{version, data: {message, proofs, signature}}`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeaderWithProofs {
@@ -33,6 +36,9 @@ pub enum HeaderWithProofsError {
         /// How many payloads.
         payloads: usize,
     },
+    /// More proofs than a slot can hold constraints.
+    #[error("{0} proofs, more than 256")]
+    TooMany(usize),
     /// A proof of a type that cannot be checked here.
     #[error("unknown proof type {0}")]
     UnknownType(u64),
@@ -100,7 +106,7 @@ impl HeaderWithProofs {
     /// The proofs of inclusion.
     ///
     /// # Errors
-    /// [`HeaderWithProofsError`] if any proof is of another type, or malformed.
+    /// [`HeaderWithProofsError`] if there are more than [`MAX_PROOFS`], or any is of another type, or malformed.
     pub fn inclusions(&self) -> Result<Vec<InclusionProof>, HeaderWithProofsError> {
         let ConstraintProofs { constraint_types, payloads } = &self.proofs;
         if constraint_types.len() != payloads.len() {
@@ -108,6 +114,9 @@ impl HeaderWithProofs {
                 types: constraint_types.len(),
                 payloads: payloads.len(),
             });
+        }
+        if payloads.len() > MAX_PROOFS {
+            return Err(HeaderWithProofsError::TooMany(payloads.len()));
         }
         let inclusion = u64::from(CommitmentType::Inclusion);
         if let Some(other) = constraint_types.iter().find(|kind| **kind != inclusion) {

@@ -19,6 +19,9 @@ use crate::error::ClientError;
 use crate::header_with_proofs::HeaderWithProofs;
 use crate::transport::{Answer, CONSENSUS_VERSION, JSON, Limits, OCTETS, SSZ_OR_JSON, TIMEOUT_MS, Transport};
 
+/// Largest answer read where a header is asked for, with or without proofs, or the constraints of a slot: 2 MiB.
+pub const MAX_HEADER_ANSWER: usize = 2 << 20;
+
 /// Names a header: what a proposer asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderRequest {
@@ -110,7 +113,7 @@ impl RelayClient {
             .request(Method::GET, &wanted.path("eth/v1/builder/header"))?
             .header(ACCEPT, accept)
             .header(TIMEOUT_MS, HeaderValue::from(millis(timeout)));
-        self.transport.send_within(request, timeout).await?.ok()
+        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
     }
 
     /// `GET /constraints/v0/builder/header_with_proofs/…`: the best bid with a proof of every held constraint, none if the
@@ -123,18 +126,24 @@ impl RelayClient {
         wanted: &HeaderRequest,
         timeout: Duration,
     ) -> Result<Option<HeaderWithProofs>, ClientError> {
+        read_header_with_proofs(&self.header_with_proofs_answer(wanted, timeout).await?)
+    }
+
+    /// [`Self::header_with_proofs`], not yet read.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn header_with_proofs_answer(
+        &self,
+        wanted: &HeaderRequest,
+        timeout: Duration,
+    ) -> Result<Answer, ClientError> {
         let request = self
             .transport
             .request(Method::GET, &wanted.path("constraints/v0/builder/header_with_proofs"))?
             .header(ACCEPT, JSON)
             .header(TIMEOUT_MS, HeaderValue::from(millis(timeout)));
-        let answer = self.transport.send_within(request, timeout).await?.ok()?;
-        if answer.status == StatusCode::NO_CONTENT {
-            return Ok(None);
-        }
-        HeaderWithProofs::from_json(&answer.body)
-            .map(Some)
-            .map_err(|cause| ClientError::malformed("header with proofs", cause))
+        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
     }
 
     /// `POST /eth/v1/builder/blinded_blocks`: the payload of a signed blinded block, as JSON. The relay publishes it too.
@@ -226,21 +235,37 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn constraints(&self, slot: u64) -> Result<Vec<SignedConstraints>, ClientError> {
-        self.constraints_within(slot, self.transport.limits().timeout).await
+        self.constraints_answer(slot, self.transport.limits().timeout).await?.json("constraints")
     }
 
-    /// [`Self::constraints`] within its own time limit.
+    /// [`Self::constraints`] within its own time limit, not yet read.
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn constraints_within(
-        &self,
-        slot: u64,
-        timeout: Duration,
-    ) -> Result<Vec<SignedConstraints>, ClientError> {
+    pub async fn constraints_answer(&self, slot: u64, timeout: Duration) -> Result<Answer, ClientError> {
         let path = format!("constraints/v0/relay/constraints/{slot}");
         let request = self.transport.request(Method::GET, &path)?.header(ACCEPT, JSON);
-        self.transport.send_within(request, timeout).await?.ok()?.json("constraints")
+        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
+    }
+
+    /// `POST /eth/v1/builder/validators` of bytes as they are, within its own time limit: a relay verifies every signature
+    /// before it answers.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but a refusal, which is an [`Answer`].
+    pub async fn register_raw(
+        &self,
+        content_type: HeaderValue,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Answer, ClientError> {
+        let request = self
+            .transport
+            .request(Method::POST, "eth/v1/builder/validators")?
+            .header(CONTENT_TYPE, content_type)
+            .header(ACCEPT, JSON)
+            .body(body);
+        self.transport.send_within(request, timeout).await
     }
 
     /// A POST of bytes as they are, with the fork they are of.
@@ -288,6 +313,19 @@ pub fn read_header(answer: &Answer) -> Result<Option<SignedBuilderBid>, ClientEr
         .parse::<ForkName>()
         .map_err(|cause| malformed(&cause))?;
     SignedBuilderBid::from_ssz(fork, &answer.body).map(Some).map_err(|cause| malformed(&cause))
+}
+
+/// Reads a bid with proofs out of an answer to `header_with_proofs`; none for 204.
+///
+/// # Errors
+/// [`ClientError::Malformed`] if it is not one.
+pub fn read_header_with_proofs(answer: &Answer) -> Result<Option<HeaderWithProofs>, ClientError> {
+    if answer.status == StatusCode::NO_CONTENT {
+        return Ok(None);
+    }
+    HeaderWithProofs::from_json(&answer.body)
+        .map(Some)
+        .map_err(|cause| ClientError::malformed("header with proofs", cause))
 }
 
 fn millis(duration: Duration) -> u64 {

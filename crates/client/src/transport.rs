@@ -186,14 +186,27 @@ impl Transport {
         request: reqwest::RequestBuilder,
         timeout: Duration,
     ) -> Result<Answer, ClientError> {
-        tokio::time::timeout(timeout, self.exchange(request)).await.map_err(|_| ClientError::TimedOut {
+        self.send_bounded(request, timeout, self.limits.max_body).await
+    }
+
+    /// [`Self::send_within`] with its own limit of the answer's body, in bytes. The smaller of this and the client's counts.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_bounded(
+        &self,
+        request: reqwest::RequestBuilder,
+        timeout: Duration,
+        max_body: usize,
+    ) -> Result<Answer, ClientError> {
+        let exchange = self.exchange(request, self.limits.max_body.min(max_body));
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| ClientError::TimedOut {
             ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         })?
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Answer, ClientError> {
+    async fn exchange(&self, request: reqwest::RequestBuilder, limit: usize) -> Result<Answer, ClientError> {
         let mut response = self.open(request).await?;
-        let limit = self.limits.max_body;
         let announced = response.content_length().unwrap_or(0);
         if usize::try_from(announced).unwrap_or(usize::MAX) > limit {
             return Err(ClientError::TooLarge { limit });

@@ -175,9 +175,14 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
     let of_another_block = with_proofs(&cast.bid(5, &block()[..4]), &proofs(&block(), &[1, 3]));
     let mut unsigned = bid5.clone();
     *unsigned.signature_mut() = Default::default();
+    let too_often = proofs(&block(), &[&[1, 3][..], &[0; 255]].concat());
+    // White space after a good answer, which a reader of JSON would not mind.
+    let mut huge = good.clone();
+    huge.resize(3 << 20, b' ');
     let refuse = |code| Says::Json(code, br#"{"code":500,"message":"no"}"#.to_vec());
     let ok = |body: Vec<u8>| Says::Json(200, body);
     let both = held(&cast, &[1, 3]);
+    let twice = held(&cast, &[1, 3, 3, 1]);
     let forged = {
         let mut constraints = cast.constraints(&[block()[1].clone()]);
         constraints.message.constraints.pop();
@@ -198,7 +203,11 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
         ("no proven header", both.clone(), Says::Json(204, Vec::new()), None),
         ("proven header late", both.clone(), Says::Silence, None),
         ("proven header garbage", both.clone(), ok(b"{}".to_vec()), None),
-        ("proven header refused", both, refuse(500), None),
+        ("proven header refused", both.clone(), refuse(500), None),
+        ("proven twice", both.clone(), ok(with_proofs(&bid5, &proofs(&block(), &[1, 3, 3, 1]))), Some(5)),
+        ("proven too often", both.clone(), ok(with_proofs(&bid5, &too_often)), None),
+        ("proven header huge", both.clone(), ok(huge), None),
+        ("held twice", twice, ok(good.clone()), Some(5)),
         ("constraints refused", refuse(500), ok(good.clone()), None),
         ("constraints not found", refuse(404), ok(good.clone()), None),
         ("constraints garbage", ok(b"[{}]".to_vec()), ok(good.clone()), None),

@@ -4,9 +4,13 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use earnest_client::{ClientError, GatewayClient, RelayClient, Transport};
+use earnest_client::transport::JSON;
+use earnest_client::{
+    ClientError, GatewayClient, HeaderRequest, Limits, MAX_HEADER_ANSWER, RelayClient, Transport,
+};
 use earnest_protocol::RollupId;
 use futures::StreamExt;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -38,6 +42,19 @@ async fn answers_are_bounded_in_bytes_and_time() {
     assert!(matches!(endless, Err(ClientError::TooLarge { limit: 65_536 })), "{endless:?}");
     let stalling = status_of(stalling).await;
     assert!(matches!(stalling, Err(ClientError::TimedOut { ms: 800 })), "{stalling:?}");
+}
+
+#[tokio::test]
+async fn what_a_header_is_asked_with_is_bounded_more_tightly_than_a_block() {
+    let app = Router::new().fallback(|| async { endless() });
+    let limits = Limits { max_body: 64 << 20, ..limits() };
+    let client = RelayClient::new(&serve(app).await, limits).unwrap();
+    let wanted = HeaderRequest { slot: 1, parent_hash: Default::default(), pubkey: Default::default() };
+    let time = Duration::from_secs(20);
+    let too_large = |error: ClientError| matches!(error, ClientError::TooLarge { limit: MAX_HEADER_ANSWER });
+    assert!(too_large(soon(client.header_answer(&wanted, JSON, time)).await.unwrap_err()));
+    assert!(too_large(soon(client.header_with_proofs(&wanted, time)).await.unwrap_err()));
+    assert!(too_large(soon(client.constraints_answer(1, time)).await.unwrap_err()));
 }
 
 #[tokio::test]

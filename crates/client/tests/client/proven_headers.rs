@@ -75,6 +75,10 @@ fn proofs_that_cannot_be_checked_are_errors() {
     let mut unknown = HeaderWithProofs::new(bid(), &proofs());
     unknown.proofs.constraint_types[1] = 9;
     assert!(matches!(unknown.inclusions(), Err(HeaderWithProofsError::UnknownType(9))));
+    let one = proofs().remove(0);
+    let many = |count| HeaderWithProofs::new(bid(), &vec![one.clone(); count]).inclusions();
+    assert_eq!(many(256).unwrap().len(), 256);
+    assert!(matches!(many(257), Err(HeaderWithProofsError::TooMany(257))));
     let mut short = HeaderWithProofs::new(bid(), &proofs());
     short.proofs.payloads[1] = Bytes::from_static(&[1]);
     assert!(matches!(short.inclusions(), Err(HeaderWithProofsError::Payload(_))));
