@@ -1,5 +1,7 @@
 //! Registrations to everyone, signed blocks to whoever offered them.
 
+use std::time::{Duration, Instant};
+
 use alloy_primitives::{Address, B256, FixedBytes};
 use earnest_builder_types::{
     BlindedBeaconBlock, Eth1Data, ExecutionRequests, ForkCodec, KzgCommitments, ProposalContext,
@@ -148,11 +150,15 @@ async fn registrations_reach_every_source_in_a_form_it_reads() {
         (serde_json::to_vec(&registrations).unwrap(), registrations_to_ssz(&registrations));
     assert_eq!(post("application/json", as_json.clone()).await.unwrap().status(), 200);
     assert_eq!(post("application/octet-stream", as_ssz.clone()).await.unwrap().status(), 200);
-    let bodies = |relay: &RelayStandIn| -> Vec<Vec<u8>> {
-        relay.heard(route).into_iter().map(|heard| heard.body.to_vec()).collect()
-    };
-    assert_eq!(bodies(&ours), [as_json.clone(), as_ssz.clone()]);
-    assert_eq!(bodies(&boost), [as_json.clone(), as_ssz, as_json]);
+    for (relay, mut expected) in
+        [(&ours, vec![as_json.clone(), as_ssz.clone()]), (&boost, vec![as_json.clone(), as_ssz, as_json])]
+    {
+        let heard = relay.wait_for(route, expected.len()).await;
+        let mut bodies: Vec<Vec<u8>> = heard.into_iter().map(|heard| heard.body.to_vec()).collect();
+        bodies.sort();
+        expected.sort();
+        assert_eq!(bodies, expected);
+    }
 
     assert_eq!(post("text/plain", Vec::new()).await.unwrap().status(), 415);
     assert_eq!(post("application/octet-stream", vec![1]).await.unwrap().status(), 400);
@@ -162,6 +168,24 @@ async fn registrations_reach_every_source_in_a_form_it_reads() {
     assert_eq!(answer.status(), 502);
     let message = answer.json::<serde_json::Value>().await.unwrap()["message"].to_string();
     assert!(message.contains("no relay took the registrations"), "{message}");
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn registrations_have_more_time_than_a_payload() {
+    let cast = Cast::new();
+    let (slow, hung) = (RelayStandIn::start().await, RelayStandIn::start().await);
+    slow.says("builder/validators", Says::Late(Duration::from_millis(1_000), 200));
+    hung.says("builder/validators", Says::Silence);
+    let sources = vec![mev_boost(&hung.url), mev_boost(&slow.url)];
+    let limit = |config: &mut earnest_proposer::Config| config.payload_limit_ms = 300;
+    let sidecar = Sidecar::start_with(&cast, sources, false, limit).await;
+    let url = sidecar.url("eth/v1/builder/validators");
+    let request = sidecar.http.post(url).header("content-type", "application/json").body("[]");
+    let started = Instant::now();
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    // The first that takes them answers for all: nobody waits for the one that hangs.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     sidecar.stop().await;
 }
 

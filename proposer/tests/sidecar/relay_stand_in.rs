@@ -30,6 +30,8 @@ pub(crate) enum Says {
     Silence,
     /// The start of an answer, and then nothing.
     Stall,
+    /// This status, without a body, after a while.
+    Late(Duration, u16),
     /// What a function makes of the request.
     Answer(Arc<Maker>),
 }
@@ -113,6 +115,10 @@ async fn answer(State(relay): State<RelayStandIn>, request: Request<Body>) -> Re
             response
         }
         Some(Says::Silence) => std::future::pending().await,
+        Some(Says::Late(after, status)) => {
+            tokio::time::sleep(after).await;
+            respond(status, "application/json", Vec::new())
+        }
         Some(Says::Stall) => {
             let start =
                 futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"version\":"))]);
