@@ -1,6 +1,6 @@
 //! What an operator sets. `config/gateway.toml` shows every key with its default.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use alloy_primitives::Address;
 use earnest_http::LimitConfig;
@@ -51,6 +51,9 @@ pub struct Config {
     /// Streams open at once; more get 503 `too_many_streams`.
     #[serde(default = "default_streams")]
     pub streams: usize,
+    /// Streams that one client's address may have open; more get 429 `too_many_streams`.
+    #[serde(default = "default_streams_per_client")]
+    pub streams_per_client: usize,
     /// How many requests one client may make.
     #[serde(default)]
     pub clients: LimitConfig,
@@ -114,7 +117,74 @@ impl RollupConfig {
     }
 }
 
+/// A value with which the gateway does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number out of its bounds.
+    #[error("{key} = {found} in the configuration: it has to be from {min} to {max}")]
+    OutOfBounds {
+        /// The key in the file.
+        key: &'static str,
+        /// What stands there.
+        found: u64,
+        /// Smallest value allowed.
+        min: u64,
+        /// Largest value allowed.
+        max: u64,
+    },
+    /// There is nothing to order.
+    #[error("the configuration names no rollup: give at least one [[rollups]]")]
+    NoRollup,
+    /// A rollup stands twice.
+    #[error("the configuration has rollup {0} twice")]
+    RollupTwice(u64),
+}
+
+/// What is allowed for each number.
+const BOUNDS: [(&str, u64, u64); 6] = [
+    ("delegation_poll_ms", 10, 60_000),
+    ("streams", 0, 100_000),
+    ("streams_per_client", 1, 100_000),
+    ("queue", 1, 1_000_000),
+    ("microblock_transactions", 1, 1_000_000),
+    // The journal's records have at most 32 MiB.
+    ("rollups.max_batch_bytes", 32 << 10, 16 << 20),
+];
+
+fn within(key: &'static str, found: u64) -> Result<(), ConfigError> {
+    match BOUNDS.iter().find(|(name, ..)| *name == key) {
+        Some(&(key, min, max)) if !(min..=max).contains(&found) => {
+            Err(ConfigError::OutOfBounds { key, found, min, max })
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Config {
+    /// Whether the gateway can work with these values.
+    ///
+    /// # Errors
+    /// The first that it cannot work with.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        within("delegation_poll_ms", self.delegation_poll_ms)?;
+        within("streams", number(self.streams))?;
+        within("streams_per_client", number(self.streams_per_client))?;
+        within("queue", number(self.queue))?;
+        within("microblock_transactions", number(self.microblock_transactions))?;
+        if self.rollups.is_empty() {
+            return Err(ConfigError::NoRollup);
+        }
+        let mut seen = BTreeSet::new();
+        for rollup in &self.rollups {
+            within("rollups.max_batch_bytes", u64::from(rollup.max_batch_bytes))?;
+            if !seen.insert(rollup.id) {
+                return Err(ConfigError::RollupTwice(rollup.id));
+            }
+        }
+        Ok(())
+    }
+
     /// How often the relay is asked for delegations.
     #[must_use]
     pub const fn delegation_poll(&self) -> Duration {
@@ -136,6 +206,9 @@ const fn default_free_space() -> u64 {
 }
 const fn default_streams() -> usize {
     1_024
+}
+const fn default_streams_per_client() -> usize {
+    16
 }
 const fn default_poll_ms() -> u64 {
     250
@@ -160,4 +233,48 @@ const fn default_constraint_cutoff() -> Fraction {
 }
 const fn default_policy() -> Policy {
     Policy::Fcfs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn config(key: &str, value: Value) -> Config {
+        let zero = Address::ZERO;
+        let mut config = json!({
+            "data_dir": "/data", "relay": "http://relay", "relay_address": zero, "beacon": ["http://beacon"],
+            "execution": "http://execution", "inbox": zero, "committer_key": { "file": "/a" },
+            "delegate_key": { "file": "/b" }, "batch_key": { "file": "/c" }, "rollups": [{ "id": 1 }],
+        });
+        config[key] = value;
+        serde_json::from_value(config).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        assert_eq!(config("queue", json!(1)).check(), Ok(()));
+        let two = json!([{ "id": 1, "max_batch_bytes": 32 << 10 }, { "id": 2, "max_batch_bytes": 16 << 20 }]);
+        assert_eq!(config("rollups", two).check(), Ok(()));
+        let cases = [
+            ("delegation_poll_ms", json!(9), "delegation_poll_ms = 9 "),
+            ("streams", json!(100_001), "streams = 100001 "),
+            ("streams_per_client", json!(0), "streams_per_client = 0 "),
+            ("queue", json!(0), "queue = 0 "),
+            ("queue", json!(1_000_001), "from 1 to 1000000"),
+            ("microblock_transactions", json!(0), "microblock_transactions = 0 "),
+            ("rollups", json!([{ "id": 1, "max_batch_bytes": (32 << 10) - 1 }]), "from 32768 to 16777216"),
+            (
+                "rollups",
+                json!([{ "id": 1, "max_batch_bytes": (16 << 20) + 1 }]),
+                "max_batch_bytes = 16777217 ",
+            ),
+            ("rollups", json!([]), "no rollup"),
+            ("rollups", json!([{ "id": 4 }, { "id": 4 }]), "rollup 4 twice"),
+        ];
+        for (key, value, said) in cases {
+            let error = config(key, value.clone()).check().unwrap_err().to_string();
+            assert!(error.contains(said), "{key} = {value}: {error}");
+        }
+    }
 }

@@ -50,12 +50,12 @@ use earnest_signer::KeyFileError;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, RollupConfig};
+pub use config::{Config, ConfigError, RollupConfig};
 pub use recovery::RecoveryError;
 pub use sequencer::SequencerError;
 
 use crate::{
-    api::ApiState,
+    api::{ApiState, ClientStreams},
     batch::Poster,
     board::Board,
     queue::Queue,
@@ -68,6 +68,9 @@ use crate::{
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The configuration has values that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A key file is missing or wrong.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -133,6 +136,7 @@ impl Running {
 /// # Errors
 /// [`StartError`].
 pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    config.check()?;
     let beacon = BeaconClient::new(config.beacon.clone())?;
     let execution = ExecutionClient::new(config.execution.clone())?;
     let relay = RelayClient::new(&config.relay, earnest_client::Limits::default())?;
@@ -286,6 +290,8 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         relay_address: config.relay_address,
         network,
         streams: Arc::new(Semaphore::new(config.streams)),
+        client_streams: ClientStreams::new(config.streams_per_client, config.clients.clone()),
+        catch_ups: Arc::new(Semaphore::new(stream::CATCH_UPS)),
         shutdown: supervisor.token(),
     });
     let health = Health::new();

@@ -21,9 +21,11 @@ use crate::{
 
 /// Events held for readers that are a little behind; those further behind read the journal.
 const HELD: usize = 1024;
-/// Entries read from the journal at a time.
-const READ_ENTRIES: usize = 256;
-const READ_BYTES: usize = 4 << 20;
+/// Entries read from the journal at a time, for one reader.
+const READ_ENTRIES: usize = 64;
+const READ_BYTES: usize = 1 << 20;
+/// Readers for whom the journal is read at the same time.
+pub(crate) const CATCH_UPS: usize = 4;
 
 /// One event of the stream.
 #[derive(Debug)]
@@ -132,12 +134,12 @@ impl Feed {
         self.signed.load(Ordering::Acquire)
     }
 
-    /// Events of the journal from `from` on, as far as they are signed, and the position to go on from. Signs
+    /// A rollup's events of the journal from `from` on, as far as they are signed, and the position to go on from. Signs
     /// again what it shows, which gives the same bytes.
     ///
     /// # Errors
     /// A sentence for the log and the reader when the journal cannot be read.
-    pub(crate) fn past(&self, from: u64) -> Result<(Vec<Arc<Item>>, u64), String> {
+    pub(crate) fn past(&self, rollup: RollupId, from: u64) -> Result<(Vec<Arc<Item>>, u64), String> {
         let end = self.signed();
         if from >= end {
             return Ok((Vec::new(), from));
@@ -150,24 +152,28 @@ impl Feed {
                 break;
             }
             next = entry.position.saturating_add(1);
-            if let Some(item) = self.item(&entry)? {
+            if let Some(item) = self.item(rollup, &entry)? {
                 items.push(Arc::new(item));
             }
         }
         Ok((items, next))
     }
 
-    fn item(&self, entry: &Entry) -> Result<Option<Item>, String> {
+    fn item(&self, rollup: RollupId, entry: &Entry) -> Result<Option<Item>, String> {
         if entry.kind == KIND_CLAIMS {
             return Ok(None);
         }
         match Event::from_entry(entry).map_err(|error| error.to_string())? {
+            Event::WindowOpened(window) if window.rollup_id != rollup.0 => Ok(None),
             Event::WindowOpened(window) => {
                 let source = Source::Window(Arc::new(window.authority));
                 Ok(Some(Item::new(entry.position, window.rollup_id.into(), source)))
             }
             Event::Ordered(body) => {
                 let ordering = body.ordering().map_err(|error| error.to_string())?;
+                if ordering.rollup_id != rollup {
+                    return Ok(None);
+                }
                 let commitment = self.committer.sign(&body).map_err(|error| error.to_string())?;
                 let source = Source::Ordered(Box::new(OrderedItem {
                     commitment,

@@ -1,5 +1,6 @@
 //! The searchers' and rollups' API: a table of contents, one file for each endpoint.
 
+mod client_streams;
 mod info;
 mod receipt;
 mod stream;
@@ -19,6 +20,8 @@ use http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use client_streams::ClientStreams;
+
 use crate::{board::Board, queue::Queue, rollup_state::RollupState, stream::Feed};
 
 /// What every endpoint reads.
@@ -36,6 +39,9 @@ pub(crate) struct ApiState {
     pub(crate) relay_address: Address,
     pub(crate) network: Network,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) client_streams: ClientStreams,
+    /// Journal reads for streams at once.
+    pub(crate) catch_ups: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
 }
 
