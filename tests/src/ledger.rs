@@ -75,6 +75,11 @@ impl Ledger {
         self.receipts.len()
     }
 
+    /// Where there are commitments.
+    pub fn positions(&self) -> impl Iterator<Item = &Position> {
+        self.commitments.keys()
+    }
+
     /// How many commitments there are.
     #[must_use]
     pub fn commitment_count(&self) -> usize {
