@@ -18,6 +18,7 @@ mod board;
 mod clock;
 mod config;
 mod queue;
+mod readiness;
 mod records;
 mod recovery;
 mod rights;
@@ -59,6 +60,7 @@ use crate::{
     batch::Poster,
     board::Board,
     queue::Queue,
+    readiness::Readiness,
     rights::Rights,
     rollup_state::RollupState,
     sequencer::{Committer, Sequencer},
@@ -236,6 +238,16 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         }
     });
 
+    let health = Health::new();
+    let readiness = Readiness {
+        health: health.clone(),
+        journal: journal.clone(),
+        execution: execution.clone(),
+        relay: relay.clone(),
+        beacon: beacon.clone(),
+    };
+    supervisor.spawn("readiness", readiness.run(supervisor.token()));
+
     let rights = Rights {
         relay: relay.clone(),
         beacon,
@@ -294,7 +306,6 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         catch_ups: Arc::new(Semaphore::new(stream::CATCH_UPS)),
         shutdown: supervisor.token(),
     });
-    let health = Health::new();
     let router = api::router(state, &limiter).merge(operation_router(health, metrics_handle()?));
     supervisor.spawn("api", serve(listener, router, ServerLimits::default(), supervisor.token()));
     tracing::info!(address = %local, committer = %address, "gateway listens");
