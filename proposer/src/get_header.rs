@@ -195,3 +195,40 @@ fn answer(headers: &HeaderMap, media: Media, passable: &Passable) -> Option<Resp
     };
     Some((StatusCode::OK, [media.header(), version], body).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::slot_state::Reply;
+
+    #[test]
+    fn judging_that_takes_too_long_ends_at_the_deadline() {
+        let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The only thread for judging is taken.
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || released.recv());
+            let soon = Instant::now() + Duration::from_millis(20);
+            let round = || HeaderRound::constrained(&[0], &[0]);
+            let judged = take(round(), Event::Plain(0, Reply::Nothing), soon).await;
+            assert_eq!(judged.unwrap_err(), NoHeader::NotJudged);
+            // A slot without constraints has nothing to judge.
+            let plain = take(HeaderRound::unconstrained(&[0]), Event::Deadline, soon).await;
+            assert!(matches!(plain, Ok((_, Decision::Nothing(NoHeader::NoOffer)))));
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            let later = Instant::now() + Duration::from_secs(20);
+            let judged = take(round(), Event::Plain(0, Reply::Nothing), later).await;
+            assert!(matches!(judged, Ok((_, Decision::Wait))));
+        });
+    }
+
+    #[test]
+    fn judging_has_an_eighth_of_the_time_but_no_more_than_it_needs() {
+        for (time, kept) in [(80, 10), (800, 100), (4_000, 100), (0, 0)] {
+            assert_eq!(judging_time(Duration::from_millis(time)), Duration::from_millis(kept));
+        }
+    }
+}

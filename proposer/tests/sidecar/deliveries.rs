@@ -96,6 +96,21 @@ async fn a_source_that_hangs_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_beacon_node_that_hangs_up_does_not_stop_a_delivery() {
+    let three = Three::start(4_000).await;
+    three.first.says(V2, Says::Silence);
+    three.second.says(V2, Says::Json(202, Vec::new()));
+    let url = three.sidecar.url("eth/v2/builder/blinded_blocks");
+    let body = signed_block(&three.cast, &three.bid).to_json().unwrap();
+    let request = three.sidecar.http.post(url).header("content-type", "application/json").body(body);
+    let hung_up = tokio::spawn(request.send());
+    three.first.wait_for(V2, 1).await;
+    hung_up.abort();
+    assert_eq!(three.second.wait_for(V2, 1).await.len(), 1);
+    three.sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn one_refusal_is_not_the_end_and_all_of_them_bring_in_the_rest() {
     let three = Three::start(4_000).await;
     let refusal = |text: &str| Says::Json(400, text.as_bytes().to_vec());
