@@ -5,6 +5,12 @@ use earnest_protocol::messages::{GatewayInfo, RollupInfo, WindowInfo};
 
 use super::Api;
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/info",
+    tag = "ordering",
+    responses((status = 200, description = "Committer, relay, network, and each rollup with its open window", content_type = "application/json")),
+)]
 pub(super) async fn info(State(Api(state)): State<Api>) -> Json<GatewayInfo> {
     let rollups = state
         .board

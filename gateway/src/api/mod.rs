@@ -2,6 +2,7 @@
 
 mod client_streams;
 mod info;
+mod openapi;
 mod receipt;
 mod stream;
 mod submit;
@@ -9,11 +10,7 @@ mod submit;
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::Address;
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
 use earnest_http::{ApiError, ClientLimiter};
 use earnest_protocol::{RollupId, objects::Policy, signing::Network, tx::TxRules};
 use http::StatusCode;
@@ -50,11 +47,10 @@ pub(crate) fn router(state: Arc<ApiState>, limiter: &ClientLimiter) -> Router {
     let body = state.rules.values().map(|rules| rules.max_bytes).max().unwrap_or_default();
     // Hex in JSON doubles the bytes.
     let body = body.saturating_mul(2).saturating_add(1024);
-    let router = Router::new()
-        .route("/ordering/v1/info", get(info::info))
-        .route("/ordering/v1/rollups/{rollup}/transactions", post(submit::submit))
-        .route("/ordering/v1/rollups/{rollup}/receipts/{hash}", get(receipt::receipt))
-        .route("/ordering/v1/rollups/{rollup}/stream", get(stream::stream))
+    let (router, document) = openapi::routes().split_for_parts();
+    let document = Arc::new(document);
+    let router = router
+        .route("/openapi.json", get(move || std::future::ready(axum::Json(Arc::clone(&document)))))
         .layer(DefaultBodyLimit::max(body))
         .with_state(Api(state));
     limiter.guard(router)

@@ -9,8 +9,22 @@ use earnest_http::ApiError;
 use earnest_protocol::receipt::PreconfReceipt;
 use http::StatusCode;
 
-use super::{Api, known_rollup};
+use super::{Api, known_rollup, openapi::Problem};
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/rollups/{rollup}/receipts/{hash}",
+    tag = "ordering",
+    params(
+        ("rollup" = String, Path, description = "Chain id of the rollup, decimal"),
+        ("hash" = String, Path, description = "Transaction hash, 0x and 64 hex digits"),
+    ),
+    responses(
+        (status = 200, description = "The receipt that was given", content_type = "application/json"),
+        (status = 400, description = "`bad_rollup`, `bad_hash`", body = Problem),
+        (status = 404, description = "`unknown_rollup`, `unknown_transaction`", body = Problem),
+    ),
+)]
 pub(super) async fn receipt(
     State(Api(state)): State<Api>,
     Path((rollup, hash)): Path<(String, String)>,

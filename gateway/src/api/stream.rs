@@ -23,7 +23,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, broadcast::error::RecvError, mpsc};
 use tokio_stream::Stream;
 
-use super::{Api, ApiState, known_rollup};
+use super::{Api, ApiState, known_rollup, openapi::Problem};
 use crate::stream::Item;
 
 /// Events on their way to one reader beyond what the socket holds.
@@ -40,6 +40,26 @@ const STOPPING: Ended = Some("the gateway is stopping");
 const SLOW: Ended = Some("no event was taken for 10 s: resume with Last-Event-ID");
 const UNREADABLE: Ended = Some("the journal cannot be read");
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/rollups/{rollup}/stream",
+    tag = "ordering",
+    params(
+        ("rollup" = String, Path, description = "Chain id of the rollup, decimal"),
+        ("last-event-id" = Option<u64>, Header, description = "Resumes after this event"),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Events `window`, `microblock`, `seal`, and `dropped` as the last one",
+            content_type = "text/event-stream",
+        ),
+        (status = 400, description = "`bad_rollup`, `bad_event_id`", body = Problem),
+        (status = 404, description = "`unknown_rollup`", body = Problem),
+        (status = 429, description = "`too_many_streams` of this client, `busy`", body = Problem),
+        (status = 503, description = "`too_many_streams`", body = Problem),
+    ),
+)]
 pub(super) async fn stream(
     State(Api(state)): State<Api>,
     Path(rollup): Path<String>,

@@ -17,9 +17,39 @@ use earnest_protocol::{
 };
 use http::{HeaderMap, StatusCode};
 
-use super::{Api, ApiState, known_rollup};
+use super::{Api, ApiState, known_rollup, openapi::Problem};
 use crate::{board::Holder, clock::now_ms, queue::QueueError, rollup_state::StateError, sequencer::Refusal};
 
+#[utoipa::path(
+    post,
+    path = "/ordering/v1/rollups/{rollup}/transactions",
+    tag = "ordering",
+    params(("rollup" = String, Path, description = "Chain id of the rollup, decimal")),
+    request_body(
+        description = "The signed EIP-2718 transaction: raw bytes, or {\"transaction\": \"0x…\"}",
+        content(("application/json"), ("application/octet-stream")),
+    ),
+    responses(
+        (status = 200, description = "The receipt, durable and signed", content_type = "application/json"),
+        (
+            status = 400,
+            description = "`bad_rollup`, `bad_encoding`, `wrong_chain`, `bad_signature`, `gas_too_high`, \
+                           `blob_refused`, `nonce`, `balance`",
+            body = Problem,
+        ),
+        (status = 404, description = "`unknown_rollup`", body = Problem),
+        (status = 408, description = "`slow_body`", body = Problem),
+        (status = 409, description = "`not_holder`, with `holder`, `url` and `from_ms`", body = Problem),
+        (status = 413, description = "`too_large`", body = Problem),
+        (status = 415, description = "`unsupported_media`", body = Problem),
+        (status = 429, description = "`busy`", body = Problem),
+        (
+            status = 503,
+            description = "`not_open`, `unheld`, `window_full`, `no_space`, `busy`, `rollup_unavailable`",
+            body = Problem,
+        ),
+    ),
+)]
 pub(super) async fn submit(
     State(Api(state)): State<Api>,
     Path(rollup): Path<String>,
