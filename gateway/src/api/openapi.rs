@@ -34,6 +34,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 #[cfg(test)]
 mod tests {
+    use earnest_http::{ClientLimiter, LimitConfig, ServerLimits, serve};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::api::stream::tests::{journal_of, microblocks, state};
+
     #[test]
     fn every_route_is_described() {
         let (_, document) = super::routes().split_for_parts();
@@ -53,5 +59,27 @@ mod tests {
             serde_json::json!(["code", "message"])
         );
         assert_eq!(document["info"]["title"], "Earnest gateway");
+    }
+
+    #[tokio::test]
+    async fn it_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&journal_of(folder.path(), &microblocks(1)), 1);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = crate::api::router(state, &ClientLimiter::new(&LimitConfig::default()));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, ServerLimits::default(), stop.clone()));
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = b"GET /openapi.json HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n";
+        connection.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/json"), "{head}");
+        let document: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(document["paths"]["/ordering/v1/info"]["get"].is_object());
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 }

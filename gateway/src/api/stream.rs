@@ -204,7 +204,7 @@ fn event(item: &Item) -> Event {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
@@ -233,7 +233,7 @@ mod tests {
 
     const ROLLUP: RollupId = RollupId(7);
 
-    fn microblocks(count: u8) -> Vec<OrderedBody> {
+    pub(in crate::api) fn microblocks(count: u8) -> Vec<OrderedBody> {
         let rules = TxRules { chain_id: 7, max_bytes: 100, max_gas: 1, opaque: true };
         let config = WindowConfig {
             rollup_id: ROLLUP,
@@ -252,7 +252,7 @@ mod tests {
         (0..count).map(one).collect()
     }
 
-    fn state(journal: &Journal, streams_per_client: usize) -> Arc<ApiState> {
+    pub(in crate::api) fn state(journal: &Journal, streams_per_client: usize) -> Arc<ApiState> {
         let network = Network { genesis_fork_version: [0; 4], chain_id: 1 };
         let committer = Committer { secret: EcdsaSecret::random(), network, slasher: Address::ZERO };
         Arc::new(ApiState {
@@ -272,7 +272,7 @@ mod tests {
         })
     }
 
-    fn journal_of(folder: &std::path::Path, bodies: &[OrderedBody]) -> Journal {
+    pub(in crate::api) fn journal_of(folder: &std::path::Path, bodies: &[OrderedBody]) -> Journal {
         let journal = Journal::open(folder, Options { free_space_floor: 0, ..Options::default() }).unwrap();
         let records = bodies.iter().map(OrderedBody::to_record).collect();
         journal.append(0, Batch { records, claims: vec![] }).unwrap();
