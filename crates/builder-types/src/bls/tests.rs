@@ -106,6 +106,22 @@ fn batches_larger_than_a_chunk_name_the_bad_ones() {
 }
 
 #[test]
+fn a_chunk_with_many_bad_ones_is_given_up_and_harms_no_other() {
+    let mut signed: Vec<_> = (0..128_u8)
+        .map(|seed| {
+            let key = key(seed % 100 + 1);
+            (key.public_key(), root(seed), key.sign(root(seed)))
+        })
+        .collect();
+    for bad in signed.iter_mut().skip(64).step_by(8) {
+        bad.1 = root(200);
+    }
+    let bad = verify_batch(&signed);
+    let given_up: Vec<usize> = [64, 72, 80].into_iter().chain(88..128).collect();
+    assert_eq!(bad, given_up);
+}
+
+#[test]
 fn words_are_padded_coordinates() {
     // The generator, as EIP-2537 gives it.
     let mut one = [0; 32];
