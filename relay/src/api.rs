@@ -32,15 +32,13 @@ pub(crate) const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-co
 /// A path's parameters, or why they are none.
 pub(crate) type Params<T> = Result<Path<T>, PathRejection>;
 
-/// Every route of the relay.
+/// Every route of the relay that counts towards a client's limit.
 pub(crate) fn router(relay: Arc<Relay>) -> Router {
     Router::new()
         // Builder API, for proposers.
         .route("/eth/v1/builder/status", get(status::get))
         .route("/eth/v1/builder/validators", post(register::post))
         .route("/eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}", get(header::get))
-        .route("/eth/v1/builder/blinded_blocks", post(blinded_blocks::post_v1))
-        .route("/eth/v2/builder/blinded_blocks", post(blinded_blocks::post_v2))
         // Relay API, for builders and everyone.
         .route("/relay/v1/builder/validators", get(builder_validators::get))
         .route("/relay/v1/builder/blocks", post(builder_blocks::post))
@@ -58,6 +56,14 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         // Ours.
         .route("/ordering/v1/delegations/{slot}", get(delegations::get_with_receipts))
         .route("/ordering/v1/schedule", get(schedule::get))
+        .with_state(relay)
+}
+
+/// The routes that are never limited: a proposer that is turned away there loses its slot.
+pub(crate) fn unlimited(relay: Arc<Relay>) -> Router {
+    Router::new()
+        .route("/eth/v1/builder/blinded_blocks", post(blinded_blocks::post_v1))
+        .route("/eth/v2/builder/blinded_blocks", post(blinded_blocks::post_v2))
         .with_state(relay)
 }
 

@@ -4,6 +4,7 @@ use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::LimitConfig;
 use earnest_protocol::{signing::Network, window::Fraction};
+use earnest_signer::KeyFile;
 use serde::{Deserialize, Serialize};
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -16,7 +17,7 @@ use url::Url;
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen. Default `127.0.0.1:9062`; port 0 takes any free one.
+    /// Where to listen. Default `127.0.0.1:18551`; port 0 takes any free one.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
     /// Directory of the journal and of payloads on offer. One process at a time.
@@ -40,27 +41,15 @@ pub struct Config {
     /// Bounds of what is taken.
     #[serde(default)]
     pub bounds: Bounds,
-    /// Requests per client. Builders and proposers ask often; the default is 200 a second.
+    /// Requests per client, 200 a second by default. Blinded blocks do not count: a proposer's is never turned away.
     #[serde(default)]
-    pub limit: LimitConfig,
+    pub clients: LimitConfig,
     /// Seconds to wait for a beacon node at the start. Default 60.
     #[serde(default = "default_beacon_wait")]
     pub beacon_wait_secs: u64,
     /// Bytes that must stay free on the disk of `data_dir`: below, writes answer 503. Default 256 MiB.
     #[serde(default = "default_floor")]
     pub free_space_floor: u64,
-}
-
-/// A secret key in a file: an ERC-2335 (BLS) or Web3 secret storage (ECDSA) keystore with its password, or 32 bytes
-/// in hexadecimal without one.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyFile {
-    /// The file.
-    pub file: PathBuf,
-    /// The file that holds the keystore's password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
 }
 
 /// Cut-offs of design §2, as parts of a slot: `[1, 3]` is a third.
@@ -102,8 +91,13 @@ pub struct Bounds {
     pub body_ms: u64,
     /// Registrations held. Default 1,500,000.
     pub registrations: usize,
-    /// Bids held for one slot: one for each builder, parent and proposer. Default 256.
+    /// Bids held for one slot: one for each builder, parent and proposer. Those of least use go first. Default 256.
     pub bids_per_slot: usize,
+    /// Blocks of one slot that are or were on offer: those whose header a proposer has stay until the slot is past. When
+    /// there are so many, what is on offer remains. Default 64.
+    pub offered_per_slot: usize,
+    /// Bytes of the blocks that bid for one slot, and of those on offer. Default 512 MiB each.
+    pub bytes_per_slot: usize,
     /// Constraints held for one slot. Default 64.
     pub constraints_per_slot: usize,
     /// Connections at once. Default 4,096.
@@ -119,6 +113,8 @@ impl Default for Bounds {
             body_ms: 5_000,
             registrations: 1_500_000,
             bids_per_slot: 256,
+            offered_per_slot: 64,
+            bytes_per_slot: 512 << 20,
             constraints_per_slot: 64,
             connections: 4096,
         }
@@ -126,7 +122,7 @@ impl Default for Bounds {
 }
 
 fn default_listen() -> SocketAddr {
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9062).into()
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, 18551).into()
 }
 
 const fn default_beacon_wait() -> u64 {
@@ -153,7 +149,7 @@ mod tests {
     #[test]
     fn the_rest_has_defaults() {
         let config: Config = toml::from_str(LEAST).unwrap();
-        assert_eq!(config.listen.port(), 9062);
+        assert_eq!(config.listen.port(), 18551);
         assert_eq!(config.timing.constraint_cutoff, Fraction(1, 3));
         assert_eq!(config.network.chain_id, 560_048);
         assert_eq!(config.ecdsa_key.password_file, None);

@@ -11,11 +11,12 @@ use alloy_primitives::B256;
 use earnest_builder_types::{
     BlsPublicKey, PayloadAndBlobs, SignedBlindedBeaconBlock, SignedBlockContents, TreeHash, unblind,
 };
-use earnest_chain::{BroadcastValidation, PublishReport, SlotClock};
+use earnest_chain::{BroadcastValidation, ChainError, PublishReport, SlotClock};
 use earnest_http::ApiError;
 use earnest_journal::Claim;
 use http::StatusCode;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// The part of a slot that an answer waits for beacon nodes to take the block; publishing goes on behind it.
 const PUBLISH_WAIT: (u64, u64) = (1, 8);
@@ -55,25 +56,17 @@ async fn delivery(
     let slot = block.message().slot();
     let candidate = offered(relay, &block)?;
     let proposer = proposer(relay, &block, &candidate)?;
-    in_time(relay, slot).await?;
+    let wait = in_time(relay, slot)?;
     let checker = Arc::clone(relay);
     let payload = Arc::clone(&candidate.payload);
     let (block_root, contents) =
         crate::api::blocking(move || check(&checker, block, &payload, &proposer)).await??;
+    tokio::time::sleep(wait).await;
     let repeated = relay.ledger.views().is_published(slot, block_root);
     record(relay, &candidate, &proposer, block_root).await?;
     tracing::info!(slot, %block_root, block_hash = %candidate.trace.block_hash, value = %candidate.trace.value, "unblinded");
     if !repeated {
-        let publisher = Arc::clone(relay);
-        let publishing =
-            relay.tasks.detach(async move { publish(&publisher, slot, block_root, &contents, answer).await });
-        // A node that hangs may not cost the proposer its slot.
-        let (part, of) = PUBLISH_WAIT;
-        let patience = Duration::from_millis(relay.clock.fraction_ms(part, of));
-        match tokio::time::timeout(patience, publishing).await {
-            Ok(published) => published.map_err(|_| ApiError::internal())??,
-            Err(_) => tracing::warn!(slot, %block_root, "still publishing"),
-        }
+        publish_for(relay, slot, block_root, contents, answer).await?;
     }
     Ok(Arc::clone(&candidate.payload))
 }
@@ -92,24 +85,24 @@ fn offered(relay: &Relay, block: &SignedBlindedBeaconBlock) -> Result<Arc<Candid
     }
 }
 
+/// The key that must have signed: the proposer whom the block was offered to, also if a reorg has since given the slot to
+/// another or the proposers are not known after a restart.
 fn proposer(
     relay: &Relay,
     block: &SignedBlindedBeaconBlock,
     candidate: &Candidate,
 ) -> Result<BlsPublicKey, ApiError> {
-    let message = block.message();
-    let duty = relay.duties.read().proposer(message.slot());
-    let duty =
-        duty.ok_or_else(|| ApiError::unavailable("the slot's proposer is not known yet").retry_after(1))?;
-    if message.proposer_index() != duty.validator_index || candidate.trace.proposer_pubkey != duty.pubkey {
-        let index = message.proposer_index();
+    let (slot, index) = (block.message().slot(), block.message().proposer_index());
+    let key = candidate.trace.proposer_pubkey;
+    let duty = relay.duties.read().proposer(slot);
+    if duty.is_some_and(|duty| duty.pubkey == key && duty.validator_index != index) {
         return Err(ApiError::bad_request(format!("validator {index} does not propose this slot")));
     }
-    Ok(duty.pubkey)
+    Ok(key)
 }
 
-/// Waits for the slot's start if that is near; refuses what is late.
-async fn in_time(relay: &Relay, slot: u64) -> Result<(), ApiError> {
+/// How long it is until the slot's start; refuses what is late, or more than a slot early.
+fn in_time(relay: &Relay, slot: u64) -> Result<Duration, ApiError> {
     let now_ms = relay.now_ms();
     if now_ms > relay.payload_until_ms(slot) {
         return Err(ApiError::bad_request(format!("too late for slot {slot}")));
@@ -118,10 +111,7 @@ async fn in_time(relay: &Relay, slot: u64) -> Result<(), ApiError> {
     if wait > relay.clock.slot_duration() {
         return Err(ApiError::bad_request(format!("too early for slot {slot}")));
     }
-    if wait > Duration::ZERO {
-        tokio::time::sleep(wait).await;
-    }
-    Ok(())
+    Ok(wait)
 }
 
 fn check(
@@ -155,7 +145,7 @@ async fn record(
         transactions: payload.transactions().len() as u64,
     });
     let claim = Claim { key: claim_key(candidate.trace.slot, proposer), value: block_root };
-    relay.ledger.write(event, vec![claim]).await.map_err(|error| match error {
+    relay.ledger.write_owed(event, vec![claim]).await.map_err(|error| match error {
         WriteError::Claimed => ApiError::bad_request("another block of this slot was unblinded before"),
         error => error.into(),
     })
@@ -166,34 +156,130 @@ fn claim_key(slot: u64, proposer: &BlsPublicKey) -> Vec<u8> {
     [b"unblind/".as_slice(), &slot.to_be_bytes(), proposer.as_slice()].concat()
 }
 
+/// What the beacon nodes made of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// One at least spread it.
+    Broadcast,
+    /// One judged it and said no, as it does for a second block of a slot.
+    Refused,
+    /// None could be asked.
+    Unreachable,
+    /// One answered, but not on the block: it is busy, or behind.
+    Unsure,
+}
+
+impl Verdict {
+    fn of(report: &PublishReport) -> Self {
+        if report.broadcast() {
+            return Self::Broadcast;
+        }
+        let errors = report.nodes.iter().filter_map(|node| node.outcome.as_ref().err());
+        let statuses: Vec<u16> = errors.filter_map(ChainError::status).collect();
+        match statuses.as_slice() {
+            [] => Self::Unreachable,
+            statuses if statuses.contains(&400) => Self::Refused,
+            _ => Self::Unsure,
+        }
+    }
+}
+
+/// Publishes, and says whether `answer` may be given. A node that hangs may not cost the proposer its slot, so this does
+/// not wait for it. A payload that no node spread is given out only if none was there to judge the block: else a
+/// proposer could have it for a block that no one takes.
+async fn publish_for(
+    relay: &Arc<Relay>,
+    slot: u64,
+    block_root: B256,
+    contents: SignedBlockContents,
+    answer: Answer,
+) -> Result<(), ApiError> {
+    let (told, mut verdict) = watch::channel(None);
+    let publisher = Arc::clone(relay);
+    relay.tasks.detach(async move { publish(&publisher, slot, block_root, &contents, &told).await });
+    let (part, of) = PUBLISH_WAIT;
+    let patience = Duration::from_millis(relay.clock.fraction_ms(part, of));
+    let enough = |verdict: &Option<Verdict>| {
+        matches!(verdict, Some(verdict) if *verdict != Verdict::Unsure)
+            && (answer == Answer::Payload || *verdict != Some(Verdict::Unreachable))
+    };
+    let decided = tokio::time::timeout(patience, verdict.wait_for(enough)).await.is_ok();
+    let last = *verdict.borrow();
+    match (last, answer) {
+        (Some(Verdict::Broadcast), _) | (Some(Verdict::Unreachable), Answer::Payload) => Ok(()),
+        (None, _) if !decided => {
+            tracing::warn!(slot, %block_root, "still publishing");
+            Ok(())
+        }
+        _ => Err(ApiError::status(StatusCode::BAD_GATEWAY, "no beacon node took the block")),
+    }
+}
+
+/// Publishes to all nodes, again and again while none judged the block and its slot lasts.
 async fn publish(
     relay: &Relay,
     slot: u64,
     block_root: B256,
     contents: &SignedBlockContents,
-    answer: Answer,
-) -> Result<(), ApiError> {
-    let report = relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
-    if report.broadcast() {
-        let imported = report.imported();
-        tracing::info!(slot, %block_root, imported, "published");
-        let published = Published { slot, block_root, imported };
-        // The block is out; whether this is remembered decides only if it is sent again when asked again.
-        if let Err(error) = relay.ledger.write(Event::Published(published), vec![]).await {
-            tracing::error!(slot, %error, "the published block is not in the journal");
+    told: &watch::Sender<Option<Verdict>>,
+) {
+    loop {
+        let report =
+            relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
+        let verdict = Verdict::of(&report);
+        match verdict {
+            Verdict::Broadcast => {
+                let imported = report.imported();
+                tracing::info!(slot, %block_root, imported, "published");
+                let published = Published { slot, block_root, imported };
+                // The block is out; whether this is remembered decides only if it is sent again when asked again.
+                if let Err(error) = relay.ledger.write(Event::Published(published), vec![]).await {
+                    tracing::error!(slot, %error, "the published block is not in the journal");
+                }
+                told.send_replace(Some(verdict));
+                return;
+            }
+            Verdict::Refused => {
+                tracing::error!(slot, %block_root, "a beacon node refused the block");
+                told.send_replace(Some(verdict));
+                return;
+            }
+            Verdict::Unreachable | Verdict::Unsure => {
+                tracing::error!(slot, %block_root, ?verdict, "no beacon node took the block");
+                told.send_replace(Some(verdict));
+                let pause = Duration::from_millis(relay.clock.fraction_ms(1, 48));
+                if relay.now_ms() > relay.payload_until_ms(slot) {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
         }
-        return Ok(());
     }
-    tracing::error!(slot, %block_root, "no beacon node took the block");
-    if answer == Answer::Payload && !refused(&report) {
-        // No node could be asked: the proposer can still publish.
-        return Ok(());
-    }
-    Err(ApiError::status(StatusCode::BAD_GATEWAY, "no beacon node took the block"))
 }
 
-/// Whether a node judged the block and said no, as it does for a second block of a slot.
-fn refused(report: &PublishReport) -> bool {
-    let mut errors = report.nodes.iter().filter_map(|node| node.outcome.as_ref().err());
-    errors.any(|error| error.status().is_some_and(|status| (400..500).contains(&status)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use earnest_chain::{NodeOutcome, Published as Taken};
+
+    #[test]
+    fn only_a_400_is_a_judgement_of_the_block() {
+        let status =
+            |status| Err(ChainError::Status { endpoint: String::new(), status, message: String::new() });
+        let gone = || Err(ChainError::Unreachable { endpoint: String::new(), reason: String::new() });
+        let cases: Vec<(Vec<Result<Taken, ChainError>>, Verdict)> = vec![
+            (vec![status(400), Ok(Taken::BroadcastNotImported)], Verdict::Broadcast),
+            (vec![gone(), status(400)], Verdict::Refused),
+            (vec![status(503), status(400)], Verdict::Refused),
+            (vec![gone(), status(429)], Verdict::Unsure),
+            (vec![status(404)], Verdict::Unsure),
+            (vec![status(500)], Verdict::Unsure),
+            (vec![gone(), gone()], Verdict::Unreachable),
+        ];
+        for (outcomes, expected) in cases {
+            let nodes = outcomes.into_iter().map(|outcome| NodeOutcome { node: String::new(), outcome });
+            let report = PublishReport { nodes: nodes.collect() };
+            assert_eq!(Verdict::of(&report), expected, "{report:?}");
+        }
+    }
 }

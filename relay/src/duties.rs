@@ -8,12 +8,21 @@ use std::collections::{BTreeMap, HashMap};
 /// Parents held for one slot.
 const MAX_PARENTS: usize = 16;
 
+/// What a payload on one parent must be built with.
+#[derive(Debug, Clone)]
+pub(crate) struct Attributes {
+    /// As the engine is told them.
+    pub(crate) attributes: PayloadAttributes,
+    /// Number of the parent, where the node says it.
+    pub(crate) parent_number: Option<u64>,
+}
+
 /// Proposers and payload attributes, as beacon nodes told them.
 #[derive(Debug)]
 pub(crate) struct Duties {
     /// Proposers by slot.
     pub(crate) lookahead: Lookahead,
-    attributes: BTreeMap<u64, HashMap<B256, PayloadAttributes>>,
+    attributes: BTreeMap<u64, HashMap<B256, Attributes>>,
 }
 
 impl Duties {
@@ -33,7 +42,7 @@ impl Duties {
     }
 
     /// What a payload of `slot` on `parent` must be built with.
-    pub(crate) fn attributes(&self, slot: u64, parent: &B256) -> Option<&PayloadAttributes> {
+    pub(crate) fn attributes(&self, slot: u64, parent: &B256) -> Option<&Attributes> {
         self.attributes.get(&slot)?.get(parent)
     }
 
@@ -42,7 +51,8 @@ impl Duties {
         let data = event.data;
         let parents = self.attributes.entry(data.proposal_slot).or_default();
         if parents.len() < MAX_PARENTS || parents.contains_key(&data.parent_block_hash) {
-            parents.insert(data.parent_block_hash, data.payload_attributes);
+            let (attributes, parent_number) = (data.payload_attributes, data.parent_block_number);
+            parents.insert(data.parent_block_hash, Attributes { attributes, parent_number });
         }
     }
 

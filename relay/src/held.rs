@@ -5,6 +5,7 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, Bytes};
 use earnest_builder_types::proofs::TransactionTree;
 use earnest_protocol::objects::InclusionProof;
+use std::sync::OnceLock;
 
 /// A transaction as a block carries it: a blob transaction is without its sidecar.
 pub(crate) type BlockTx = EthereumTxEnvelope<TxEip4844>;
@@ -49,35 +50,64 @@ impl Required {
         let sender = tx.recover_signer().map_err(|_| TxError::Signature)?;
         Ok(Self { sender, nonce: tx.nonce(), raw })
     }
+}
 
-    /// Where the block keeps it: the transaction itself, or another of the same sender and nonce.
-    fn position(&self, transactions: &[Bytes]) -> Option<usize> {
-        let same = transactions.iter().position(|tx| *tx == self.raw);
-        same.or_else(|| transactions.iter().position(|tx| self.is_replaced_by(tx)))
+/// What proofs of a block's transactions need, worked out when first asked for and then kept: a sender is recovered at
+/// most once, whatever is required of the block and however often.
+#[derive(Debug, Default)]
+pub(crate) struct BlockIndex {
+    places: OnceLock<Vec<Place>>,
+    tree: OnceLock<Option<TransactionTree>>,
+}
+
+/// One transaction of the block.
+#[derive(Debug)]
+struct Place {
+    nonce: Option<u64>,
+    sender: OnceLock<Option<Address>>,
+}
+
+impl BlockIndex {
+    /// Proofs that the block holds every required transaction, in their order; none if it does not. `transactions` are
+    /// the same at every call.
+    pub(crate) fn prove(&self, transactions: &[Bytes], required: &[Required]) -> Option<Vec<InclusionProof>> {
+        if required.is_empty() {
+            return Some(Vec::new());
+        }
+        let positions: Option<Vec<usize>> =
+            required.iter().map(|required| self.position(transactions, required)).collect();
+        let positions = positions?;
+        let tree = self.tree.get_or_init(|| TransactionTree::new(transactions).ok()).as_ref()?;
+        let prove = |position: usize| {
+            let proof = tree.prove(position).ok()?;
+            let signed_tx = transactions.get(position)?.clone();
+            Some(InclusionProof { signed_tx, index: proof.index, branch: proof.proof })
+        };
+        positions.into_iter().map(prove).collect()
     }
 
-    fn is_replaced_by(&self, raw: &[u8]) -> bool {
-        BlockTx::decode_2718_exact(raw).is_ok_and(|tx| {
-            tx.nonce() == self.nonce && tx.recover_signer().is_ok_and(|sender| sender == self.sender)
+    /// Where the block keeps it: the transaction itself, or another of the same sender and nonce.
+    fn position(&self, transactions: &[Bytes], required: &Required) -> Option<usize> {
+        let same = transactions.iter().position(|tx| *tx == required.raw);
+        same.or_else(|| {
+            let places = self.places.get_or_init(|| transactions.iter().map(|raw| Place::of(raw)).collect());
+            let mut pairs = places.iter().zip(transactions);
+            pairs.position(|(place, raw)| {
+                place.nonce == Some(required.nonce) && place.sender(raw) == Some(required.sender)
+            })
         })
     }
 }
 
-/// Proofs that the block holds every required transaction, in their order; none if it does not.
-pub(crate) fn prove(transactions: &[Bytes], required: &[Required]) -> Option<Vec<InclusionProof>> {
-    if required.is_empty() {
-        return Some(Vec::new());
+impl Place {
+    fn of(raw: &[u8]) -> Self {
+        let nonce = BlockTx::decode_2718_exact(raw).ok().map(|tx| tx.nonce());
+        Self { nonce, sender: OnceLock::new() }
     }
-    let positions: Option<Vec<usize>> =
-        required.iter().map(|required| required.position(transactions)).collect();
-    let positions = positions?;
-    let tree = TransactionTree::new(transactions).ok()?;
-    let prove = |position: usize| {
-        let proof = tree.prove(position).ok()?;
-        let signed_tx = transactions.get(position)?.clone();
-        Some(InclusionProof { signed_tx, index: proof.index, branch: proof.proof })
-    };
-    positions.into_iter().map(prove).collect()
+
+    fn sender(&self, raw: &[u8]) -> Option<Address> {
+        *self.sender.get_or_init(|| BlockTx::decode_2718_exact(raw).ok()?.recover_signer().ok())
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +116,10 @@ mod tests {
     use crate::testing::tx;
     use earnest_builder_types::proofs::{transactions_root, verify_transaction};
     use proptest::prelude::*;
+
+    fn prove(transactions: &[Bytes], required: &[Required]) -> Option<Vec<InclusionProof>> {
+        BlockIndex::default().prove(transactions, required)
+    }
 
     const CHAIN: u64 = 1337;
 
@@ -110,6 +144,24 @@ mod tests {
                 assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_sender_is_recovered_at_most_once() {
+        let block = [tx(1, 7, 10), tx(2, 7, 1), tx(3, 8, 1)];
+        let index = BlockIndex::default();
+        let required = [Required::new(tx(2, 7, 5), CHAIN).unwrap()];
+        let recovered = || -> Vec<bool> {
+            index.places.get().unwrap().iter().map(|place| place.sender.get().is_some()).collect()
+        };
+        assert_eq!(index.prove(&block, &required).unwrap()[0].index, 1);
+        assert_eq!(recovered(), [true, true, false]);
+        // Kept: what comes under the same index is not looked at again.
+        let other = [block[0].clone(), tx(9, 9, 9), block[2].clone()];
+        assert_eq!(index.prove(&other, &required).unwrap()[0].index, 1);
+        let required = [Required::new(tx(3, 8, 5), CHAIN).unwrap()];
+        assert_eq!(index.prove(&block, &required).unwrap()[0].index, 2);
+        assert_eq!(recovered(), [true; 3]);
     }
 
     #[test]

@@ -7,12 +7,18 @@ use crate::{
 use earnest_http::ApiError;
 use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, ReadError};
 use parking_lot::{RwLock, RwLockReadGuard};
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Records read at once when folding.
 const FOLD_RECORDS: usize = 1024;
 const FOLD_BYTES: usize = 16 << 20;
+/// How long it is believed that writes are taken, or are not.
+const WRITABLE_FOR: Duration = Duration::from_millis(200);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,7 @@ struct Inner {
     views: RwLock<Views>,
     broken: CancellationToken,
     decide: tokio::sync::Mutex<()>,
+    asked: RwLock<Option<(Instant, bool)>>,
 }
 
 impl Ledger {
@@ -97,6 +104,7 @@ impl Ledger {
             views: RwLock::new(views),
             broken: CancellationToken::new(),
             decide: tokio::sync::Mutex::new(()),
+            asked: RwLock::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -113,10 +121,24 @@ impl Ledger {
 
     /// Writes an event and its claim durably, then folds it in.
     pub(crate) async fn write(&self, event: Event, claims: Vec<Claim>) -> Result<(), WriteError> {
+        self.append(event, claims, Journal::append_next).await
+    }
+
+    /// Writes what keeps a promise already made, also into the space below the floor.
+    pub(crate) async fn write_owed(&self, event: Event, claims: Vec<Claim>) -> Result<(), WriteError> {
+        self.append(event, claims, |journal, batch| journal.append_owed(None, batch)).await
+    }
+
+    async fn append(
+        &self,
+        event: Event,
+        claims: Vec<Claim>,
+        append: fn(&Journal, Batch) -> Result<u64, AppendError>,
+    ) -> Result<(), WriteError> {
         let ledger = self.clone();
         let written = tokio::task::spawn_blocking(move || {
             let record = event.record()?;
-            match ledger.inner.journal.append_next(Batch { records: vec![record], claims }) {
+            match append(&ledger.inner.journal, Batch { records: vec![record], claims }) {
                 Ok(_) => {
                     ledger.inner.views.write().apply(event);
                     Ok(())
@@ -136,6 +158,28 @@ impl Ledger {
     /// Whether writes are taken now: the disk has room.
     pub(crate) fn writable(&self) -> Result<(), AppendError> {
         self.inner.journal.writable()
+    }
+
+    /// Whether new promises may be made, such as to deliver a header's payload: writes are taken, or were a moment ago.
+    pub(crate) async fn may_promise(&self) -> bool {
+        let asked = *self.inner.asked.read();
+        if let Some((at, answer)) = asked
+            && at.elapsed() < WRITABLE_FOR
+        {
+            return answer;
+        }
+        let ledger = self.clone();
+        let writable = tokio::task::spawn_blocking(move || ledger.writable());
+        let answer = match writable.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the journal takes no writes");
+                false
+            }
+            Err(_) => false,
+        };
+        *self.inner.asked.write() = Some((Instant::now(), answer));
+        answer
     }
 
     /// Ends when the journal takes nothing more. What the disk holds is known again only after a new start.
@@ -189,6 +233,22 @@ mod tests {
             assert!(matches!(refused, Err(WriteError::Claimed)), "{refused:?}");
             ledger.close();
         }
+    }
+
+    #[tokio::test]
+    async fn below_the_floor_old_promises_are_kept_and_none_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { free_space_floor: u64::MAX / 2, ..Options::default() };
+        let ledger = Ledger::open(directory.path(), options).unwrap();
+        assert!(!ledger.may_promise().await);
+        let refused = ledger.write(unblinded(5, 1), claim(5, 1)).await;
+        assert!(matches!(refused, Err(WriteError::Journal(AppendError::NoSpace { .. }))), "{refused:?}");
+        ledger.write_owed(unblinded(5, 1), claim(5, 1)).await.unwrap();
+        let refused = ledger.write_owed(unblinded(5, 2), claim(5, 2)).await;
+        assert!(matches!(refused, Err(WriteError::Claimed)), "{refused:?}");
+        ledger.close();
+        let ledger = open(directory.path());
+        assert!(ledger.may_promise().await);
     }
 
     #[tokio::test]

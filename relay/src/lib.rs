@@ -23,7 +23,6 @@ mod delivery;
 mod duties;
 mod events;
 mod held;
-mod keys;
 mod ledger;
 mod registrations;
 mod relay;
@@ -36,8 +35,8 @@ mod testing;
 mod upkeep;
 mod views;
 
-pub use config::{Bounds, Config, KeyFile, TimingConfig};
+pub use config::{Bounds, Config, TimingConfig};
+pub use earnest_signer::{KeyFile, KeyFileError};
 pub use events::EventError;
-pub use keys::KeyError;
 pub use ledger::LedgerError;
 pub use start::{Running, StartError, start};

@@ -10,30 +10,43 @@ const MAX_AHEAD_SECS: u64 = 10;
 /// How many bad keys an answer names.
 const NAMED: usize = 8;
 
+/// Signatures verified between two looks at how many were bad.
+const ROUND: usize = 1024;
+/// Bad signatures in one list after which the rest of it is not verified.
+const MAX_BAD: usize = 64;
+
 /// Registrations after their signatures were verified.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Judged {
     /// Those that hold.
     pub(crate) good: Vec<SignedValidatorRegistration>,
-    /// Keys of those that do not.
+    /// Keys of those that do not, and of those that too many bad ones stand beside or before.
     pub(crate) bad: Vec<BlsPublicKey>,
+}
+
+/// What is worth a look at its signature.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// To be verified.
+    pub(crate) new: Vec<SignedValidatorRegistration>,
+    /// Keys of those that are signed for a time that has not come.
+    pub(crate) early: Vec<BlsPublicKey>,
 }
 
 /// What has to be verified: for each validator the newest, if it is newer than the one held. Those that are no newer
 /// cost no cryptography and are passed over without an error, as validators send the same ones every epoch.
-///
-/// # Errors
-/// 400 if one is signed for a time that has not come.
 pub(crate) fn fresh(
     all: Vec<SignedValidatorRegistration>,
     now_secs: u64,
     held: impl Fn(&BlsPublicKey) -> Option<Arc<SignedValidatorRegistration>>,
-) -> Result<Vec<SignedValidatorRegistration>, ApiError> {
+) -> Fresh {
+    let mut early = Vec::new();
     let mut newest: HashMap<BlsPublicKey, SignedValidatorRegistration> = HashMap::new();
     for registration in all {
         let (key, timestamp) = (registration.message.pubkey, registration.message.timestamp);
         if timestamp > now_secs.saturating_add(MAX_AHEAD_SECS) {
-            return Err(ApiError::bad_request(format!("registration of {key}: timestamp is in the future")));
+            early.push(key);
+            continue;
         }
         let known = held(&key).map(|held| held.message.timestamp);
         let seen = newest.get(&key).map(|seen| seen.message.timestamp);
@@ -41,29 +54,43 @@ pub(crate) fn fresh(
             newest.insert(key, registration);
         }
     }
-    Ok(newest.into_values().collect())
+    Fresh { new: newest.into_values().collect(), early }
 }
 
-/// Verifies all signatures at once; one that is bad harms no other.
+/// Verifies signatures, many at once; one that is bad harms no other, but many bad ones end it.
 pub(crate) fn verify(all: Vec<SignedValidatorRegistration>, builder_domain: B256) -> Judged {
-    let bad = SignedValidatorRegistration::verify_all(&all, builder_domain);
     let mut judged = Judged::default();
-    for (index, registration) in all.into_iter().enumerate() {
-        if bad.binary_search(&index).is_ok() {
-            judged.bad.push(registration.message.pubkey);
-        } else {
-            judged.good.push(registration);
+    let mut all = all.into_iter();
+    loop {
+        let round: Vec<_> = all.by_ref().take(ROUND).collect();
+        if round.is_empty() {
+            return judged;
+        }
+        if judged.bad.len() >= MAX_BAD {
+            judged.bad.extend(round.into_iter().chain(all).map(|one| one.message.pubkey));
+            return judged;
+        }
+        let bad = SignedValidatorRegistration::verify_all(&round, builder_domain);
+        for (index, registration) in round.into_iter().enumerate() {
+            if bad.binary_search(&index).is_ok() {
+                judged.bad.push(registration.message.pubkey);
+            } else {
+                judged.good.push(registration);
+            }
         }
     }
-    judged
 }
 
-/// The answer to a list of which some were bad; the others are registered.
-pub(crate) fn refusal(bad: &[BlsPublicKey]) -> ApiError {
-    let names: Vec<String> = bad.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = bad.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    ApiError::bad_request(format!("signature does not verify: {}{more}", names.join(", ")))
+/// The answer to a list of which some were not taken; the others are registered.
+pub(crate) fn refusal(bad: &[BlsPublicKey], early: &[BlsPublicKey]) -> ApiError {
+    let causes = [("signature does not verify", bad), ("timestamp is in the future", early)];
+    let told = causes.iter().filter(|(_, keys)| !keys.is_empty()).map(|(cause, keys)| {
+        let names: Vec<String> = keys.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = keys.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        format!("{cause}: {}{more}", names.join(", "))
+    });
+    ApiError::bad_request(told.collect::<Vec<String>>().join("; "))
 }
 
 #[cfg(test)]
@@ -105,11 +132,32 @@ mod tests {
         ];
         for (given, expected) in cases {
             let all = given.iter().map(|(key, time)| registration(*key, *time)).collect();
-            assert_eq!(times(fresh(all, NOW, lookup).unwrap()), expected, "{given:?}");
+            assert_eq!(times(fresh(all, NOW, lookup).new), expected, "{given:?}");
         }
-        let error = fresh(vec![registration(2, NOW + 11)], NOW, lookup).unwrap_err();
+    }
+
+    #[test]
+    fn one_of_the_future_names_itself_and_harms_no_other() {
+        let early = registration(2, NOW + 11);
+        let judged = fresh(vec![registration(1, 5), early.clone(), registration(3, 5)], NOW, |_| None);
+        assert_eq!(judged.new.len(), 2);
+        assert_eq!(judged.early, [early.message.pubkey]);
+        let error = refusal(&[], &judged.early);
         assert_eq!(error.body()["code"], 400);
-        assert!(error.message.ends_with("timestamp is in the future"), "{}", error.message);
+        assert_eq!(error.message, format!("timestamp is in the future: {}", early.message.pubkey));
+    }
+
+    #[test]
+    fn many_bad_ones_end_it() {
+        let forged = |count: usize| {
+            let mut one = registration(1, 5);
+            one.message.gas_limit = 1;
+            vec![one; count]
+        };
+        let mut all = forged(ROUND);
+        all.push(registration(2, 5));
+        let judged = verify(all, builder_domain([0; 4]));
+        assert_eq!((judged.good.len(), judged.bad.len()), (0, ROUND + 1));
     }
 
     #[test]
@@ -120,7 +168,7 @@ mod tests {
         let judged = verify(vec![registration(1, 5), bad, registration(3, 5)], builder_domain([0; 4]));
         assert_eq!(judged.good, [registration(1, 5), registration(3, 5)]);
         assert_eq!(judged.bad, [key]);
-        assert_eq!(refusal(&judged.bad).message, format!("signature does not verify: {key}"));
-        assert!(refusal(&[key; 10]).message.ends_with("and 2 more"));
+        assert_eq!(refusal(&judged.bad, &[]).message, format!("signature does not verify: {key}"));
+        assert!(refusal(&[key; 10], &[]).message.ends_with("and 2 more"));
     }
 }

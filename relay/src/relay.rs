@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::Semaphore;
 
 /// Everything the endpoints work on.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Relay {
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
+    /// Lists of registrations that are verified at once.
+    pub(crate) registering: Semaphore,
 }
 
 impl Relay {
@@ -81,18 +84,15 @@ impl Relay {
         proposer.is_some_and(|proposer| self.ledger.views().delegation(slot, &proposer.pubkey).is_some())
     }
 
-    /// What every block of a slot must hold. Constraints for a validator that no longer proposes it bind nobody.
-    pub(crate) fn required(&self, slot: u64) -> Arc<[Required]> {
-        let proposer = self.duties.read().proposer(slot);
+    /// What every block of a slot must hold that `proposer` is to sign. Constraints for another validator, which may have
+    /// proposed the slot before a reorg, do not bind it.
+    pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey) -> Arc<[Required]> {
         let held = self.ledger.views().constraints(slot);
         let chain_id = self.config.network.chain_id;
         held.iter()
-            .filter(|taken| {
-                proposer.is_none_or(|proposer| proposer.pubkey == taken.constraints.message.proposer)
-            })
-            .flat_map(|taken| &taken.constraints.message.constraints)
-            .filter_map(|constraint| constraint.as_inclusion().ok())
-            .filter_map(|inclusion| Required::new(inclusion.signed_tx, chain_id).ok())
+            .filter(|held| held.taken.constraints.message.proposer == *proposer)
+            .flat_map(|held| held.required(chain_id))
+            .cloned()
             .collect()
     }
 

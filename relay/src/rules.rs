@@ -41,6 +41,8 @@ pub(crate) enum Refusal {
     NotDelegate(BlsPublicKey),
     #[error("constraints for slot {0} are taken until its cut-off only")]
     Late(Slot),
+    #[error("constraints for certain receivers are not supported: this relay cannot tell readers apart")]
+    Receivers,
     #[error("a message holds at least one constraint")]
     Empty,
     #[error("more than {0} constraints for one slot")]
@@ -67,6 +69,7 @@ impl Refusal {
             Self::NoDelegation(_) => "no_delegation",
             Self::NotDelegate(_) => "not_delegate",
             Self::Late(_) => "constraint_late",
+            Self::Receivers => "receivers_unsupported",
             Self::Empty => "no_constraints",
             Self::TooMany(_) => "too_many_constraints",
             Self::UnknownType(_) => "unknown_constraint_type",
@@ -154,11 +157,21 @@ pub(crate) struct ConstraintContext<'a> {
     pub(crate) max: usize,
 }
 
-/// Checks constraints and gives what a block must hold to keep them; signature last.
+/// Checks everything of constraints; the signature before what costs more.
 pub(crate) fn check_constraints(
     signed: &SignedConstraints,
     context: &ConstraintContext<'_>,
-) -> Result<Vec<Required>, Refusal> {
+) -> Result<(), Refusal> {
+    check_right(signed, context)?;
+    signed.verify(context.network, &signed.message.delegate).map_err(|_| Refusal::BadSignature)?;
+    check_contents(signed, context)
+}
+
+/// Checks who may constrain the slot, how much and until when: all that can change while the rest is checked.
+pub(crate) fn check_right(
+    signed: &SignedConstraints,
+    context: &ConstraintContext<'_>,
+) -> Result<(), Refusal> {
     let message = &signed.message;
     if context.now_ms >= context.cutoff_ms {
         return Err(Refusal::Late(message.slot));
@@ -167,10 +180,11 @@ pub(crate) fn check_constraints(
     if message.proposer != delegation.proposer {
         return Err(Refusal::NotProposer(message.proposer));
     }
-    let entries = entries_of(delegation, &message.delegate);
-    let own = message.delegate == delegation.delegate;
-    if !own && entries.is_empty() {
+    if message.delegate != delegation.delegate && entries_of(delegation, &message.delegate).is_empty() {
         return Err(Refusal::NotDelegate(message.delegate));
+    }
+    if !message.receivers.is_empty() {
+        return Err(Refusal::Receivers);
     }
     if message.constraints.is_empty() {
         return Err(Refusal::Empty);
@@ -178,7 +192,14 @@ pub(crate) fn check_constraints(
     if context.held.saturating_add(message.constraints.len()) > context.max {
         return Err(Refusal::TooMany(context.max));
     }
-    let mut required = Vec::with_capacity(message.constraints.len());
+    Ok(())
+}
+
+fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -> Result<(), Refusal> {
+    let message = &signed.message;
+    let delegation = context.delegation.ok_or(Refusal::NoDelegation(message.slot))?;
+    let entries = entries_of(delegation, &message.delegate);
+    let own = message.delegate == delegation.delegate;
     for (index, constraint) in message.constraints.iter().enumerate() {
         let bad = |cause: String| Refusal::BadConstraint { index, cause };
         if constraint.constraint_type != 1 {
@@ -197,10 +218,9 @@ pub(crate) fn check_constraints(
                 return Err(Refusal::NotAllowed(index));
             }
         }
-        required.push(Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?);
+        Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?;
     }
-    signed.verify(context.network, &message.delegate).map_err(|_| Refusal::BadSignature)?;
-    Ok(required)
+    Ok(())
 }
 
 /// The entries whose delegate is `key`.
@@ -385,6 +405,8 @@ mod tests {
         };
         let mut forged = own.clone();
         forged.message.constraints.push(Constraint::inclusion(SLOT, tx(1, 1, 1)));
+        let mut junk = own.clone();
+        junk.message.constraints[0].payload = Bytes::new();
         let cases = [
             ("ok", own.clone(), context),
             ("ok", own.clone(), ConstraintContext { now_ms: 89_999, ..context }),
@@ -392,6 +414,11 @@ mod tests {
             ("no_delegation", own.clone(), ConstraintContext { delegation: None, ..context }),
             ("not_proposer", changed(|message| message.proposer = bls(1).public_key()), context),
             ("not_delegate", by(1, constraints(1, &[tx(1, 0, 1)])), context),
+            (
+                "receivers_unsupported",
+                changed(|message| message.receivers.push(bls(1).public_key())),
+                context,
+            ),
             ("no_constraints", changed(|message| message.constraints.clear()), context),
             ("ok", own.clone(), ConstraintContext { held: 1, ..context }),
             ("too_many_constraints", own, ConstraintContext { held: 2, ..context }),
@@ -413,6 +440,8 @@ mod tests {
                 }),
                 context,
             ),
+            // Before the transactions are looked at.
+            ("bad_signature", junk, context),
             ("bad_signature", forged, context),
             ("bad_signature", by(1, constraints(OWN, &[tx(1, 0, 1)])), context),
             // The holder of rollup 7: its own batch to the Inbox, and nothing else.
@@ -424,7 +453,7 @@ mod tests {
             ("constraint_not_allowed", sent(INBOX, Bytes::from_static(b"call")), context),
         ];
         for (index, (expected, constraints, context)) in cases.into_iter().enumerate() {
-            assert_eq!(code(check_constraints(&constraints, &context).map(drop)), expected, "case {index}");
+            assert_eq!(code(check_constraints(&constraints, &context)), expected, "case {index}");
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use crate::{
     api,
-    bids::{Book, Candidate, Sealer},
+    bids::{Book, Limits, Sealer},
     config::Config,
     duties::Duties,
-    keys::{self, KeyError},
     ledger::{Ledger, LedgerError},
     relay::{Relay, now_ms},
     spool::Spool,
@@ -19,21 +18,25 @@ use earnest_http::{
 };
 use earnest_journal::Options;
 use earnest_protocol::window::Timing;
+use earnest_signer::KeyFileError;
 use parking_lot::RwLock;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Pause between questions to beacon nodes that are not up yet.
 const BEACON_RETRY: Duration = Duration::from_millis(250);
 
+/// Lists of registrations that are verified at once.
+const REGISTERING: usize = 2;
+
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A key cannot be had.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] KeyFileError),
     /// The journal cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -119,7 +122,12 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let (bls, ecdsa, ledger, spool) =
         tokio::task::spawn_blocking(move || open(&blocking)).await.map_err(|_| StartError::Stopped)??;
     let builder_domain = builder_domain(config.network.genesis_fork_version);
-    let book = Book::new(Sealer { key: bls, builder_domain }, spool, config.bounds.bids_per_slot);
+    let limits = Limits {
+        bids: config.bounds.bids_per_slot,
+        offered: config.bounds.offered_per_slot,
+        bytes: config.bounds.bytes_per_slot,
+    };
+    let book = Book::new(Sealer { key: bls, builder_domain }, spool, limits);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Io { what: format!("cannot listen on {}", config.listen), source })?;
@@ -145,14 +153,17 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
         health: health.clone(),
         tasks: tasks.clone(),
+        registering: Semaphore::new(REGISTERING),
         config,
     });
     restore(&relay).await?;
     upkeep::refresh(&relay, &beacon_part).await;
 
-    let limiter = ClientLimiter::new(&relay.config.limit);
-    let router =
-        limiter.guard(api::router(Arc::clone(&relay))).merge(operation_router(health.clone(), metrics));
+    let limiter = ClientLimiter::new(&relay.config.clients);
+    let router = limiter
+        .guard(api::router(Arc::clone(&relay)))
+        .merge(api::unlimited(Arc::clone(&relay)))
+        .merge(operation_router(health.clone(), metrics));
     let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
@@ -177,11 +188,11 @@ type Opened = (earnest_builder_types::bls::SecretKey, earnest_protocol::signing:
 
 /// Everything on the disk.
 fn open(config: &Config) -> Result<Opened, StartError> {
-    let (bls, ecdsa) = (keys::bls(&config.bls_key)?, keys::ecdsa(&config.ecdsa_key)?);
+    let (bls, ecdsa) = (config.bls_key.bls()?, config.ecdsa_key.ecdsa()?);
     let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };
     let ledger = Ledger::open(&config.data_dir.join("journal"), options)?;
     let payloads = config.data_dir.join("payloads");
-    let spool = Spool::open(&payloads)
+    let spool = Spool::open(&payloads, config.free_space_floor)
         .map_err(|source| StartError::Io { what: format!("cannot use {}", payloads.display()), source })?;
     Ok((bls, ecdsa, ledger, spool))
 }
@@ -190,13 +201,8 @@ fn open(config: &Config) -> Result<Opened, StartError> {
 async fn restore(relay: &Arc<Relay>) -> Result<(), StartError> {
     let relay = Arc::clone(relay);
     let restored = tokio::task::spawn_blocking(move || {
-        for submission in relay.book.spooled(relay.clock.slot_at(now_ms()).unwrap_or(0))? {
-            let slot = submission.message().slot;
-            if let Err(error) = relay.book.place(Candidate::new(submission), false, || relay.required(slot)) {
-                tracing::warn!(slot, %error, "a payload that cannot be offered again");
-            }
-        }
-        Ok(())
+        let current = relay.clock.slot_at(now_ms()).unwrap_or(0);
+        relay.book.restore(current, |slot, proposer| relay.required(slot, proposer))
     });
     restored
         .await

@@ -1,8 +1,12 @@
 //! What a builder's block must be before it can be offered (design §5). Pure.
 
+use crate::held::BlockTx;
+use alloy_consensus::Transaction;
+use alloy_eips::eip2718::{Decodable2718, EIP4844_TX_TYPE_ID};
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::{
     BidSubmission, BlsPublicKey, ForkCodec, ForkName, bls::BlsError, engine::PayloadAttributes,
+    versioned_hash,
 };
 use earnest_http::ApiError;
 
@@ -19,6 +23,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) fee_recipient: Option<Address>,
     /// What the payload must be built with.
     pub(crate) attributes: Option<&'a PayloadAttributes>,
+    /// Number of the parent, where a beacon node told it.
+    pub(crate) parent_number: Option<u64>,
     /// Domain of the builder's signature.
     pub(crate) builder_domain: B256,
 }
@@ -44,8 +50,12 @@ pub(crate) enum SubmissionError {
     UnknownParent,
     #[error("{0} of the payload is not that of the slot's payload attributes")]
     Attributes(&'static str),
+    #[error("block number {found}, that of the parent is {parent}")]
+    Number { found: u64, parent: u64 },
     #[error("blob commitments, proofs and blobs differ in number")]
     Blobs,
+    #[error("the blob commitments are not those of the payload's transactions")]
+    VersionedHashes,
     #[error("block hash {found}, computed {computed}")]
     BlockHash { found: B256, computed: B256 },
     #[error("no block can be made of the payload: {0}")]
@@ -84,6 +94,12 @@ pub(crate) fn check(submission: &BidSubmission, expected: &Expected<'_>) -> Resu
     check_attributes(submission, attributes)?;
     check_blobs(submission)?;
     let payload = submission.payload();
+    if let Some(parent) = expected.parent_number
+        && parent.checked_add(1) != Some(payload.block_number())
+    {
+        return Err(SubmissionError::Number { found: payload.block_number(), parent });
+    }
+    check_versioned_hashes(submission)?;
     let requests = submission.execution_requests().ok();
     let computed = payload
         .to_owned()
@@ -148,12 +164,28 @@ fn check_blobs(submission: &BidSubmission) -> Result<(), SubmissionError> {
     if even { Ok(()) } else { Err(SubmissionError::Blobs) }
 }
 
+/// The commitments are those of the blob transactions, in their order: so the block hash fixes them too.
+fn check_versioned_hashes(submission: &BidSubmission) -> Result<(), SubmissionError> {
+    let mut wanted = Vec::new();
+    for raw in submission.payload().transactions().iter() {
+        if raw.first() == Some(&EIP4844_TX_TYPE_ID) {
+            let tx = BlockTx::decode_2718_exact(raw)
+                .map_err(|error| SubmissionError::Payload(error.to_string()))?;
+            wanted.extend_from_slice(tx.blob_versioned_hashes().unwrap_or_default());
+        }
+    }
+    let same = submission.blob_kzg_commitments().iter().map(versioned_hash).eq(wanted);
+    if same { Ok(()) } else { Err(SubmissionError::VersionedHashes) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Block, FORK_VERSION, PROPOSER, bls, tx};
-    use alloy_primitives::U256;
-    use earnest_builder_types::{BidSubmissionElectra, domain::builder_domain, sign_bid_trace};
+    use alloy_consensus::{SignableTransaction, TxEip4844};
+    use alloy_eips::eip2718::Encodable2718;
+    use alloy_primitives::{Signature, U256};
+    use earnest_builder_types::{BidSubmissionElectra, Transactions, domain::builder_domain, sign_bid_trace};
 
     fn expected(attributes: &PayloadAttributes) -> Expected<'_> {
         Expected {
@@ -162,6 +194,7 @@ mod tests {
             proposer: Some(bls(PROPOSER).public_key()),
             fee_recipient: Some(Address::repeat_byte(PROPOSER)),
             attributes: Some(attributes),
+            parent_number: Some(4),
             builder_domain: builder_domain(FORK_VERSION),
         }
     }
@@ -170,6 +203,27 @@ mod tests {
         let block = Block { transactions: vec![tx(1, 0, 1)], ..Block::default() };
         let BidSubmission::Electra(submission) = block.submit(1) else { unreachable!() };
         submission
+    }
+
+    fn blob() -> earnest_builder_types::Blob {
+        earnest_builder_types::Blob::new(vec![0; 131_072].into()).unwrap()
+    }
+
+    /// A transaction with one blob.
+    fn blob_tx(blob: B256) -> alloy_primitives::Bytes {
+        let tx = TxEip4844 { chain_id: 1337, blob_versioned_hashes: vec![blob], ..TxEip4844::default() };
+        let signature = Signature::test_signature();
+        tx.into_signed(signature).encoded_2718().into()
+    }
+
+    #[test]
+    fn commitments_of_the_blob_transactions_pass() {
+        let mut submission = good();
+        let commitment = earnest_builder_types::KzgCommitment::default();
+        let transactions = vec![tx(1, 0, 1), blob_tx(versioned_hash(&commitment))];
+        submission.execution_payload.transactions = Transactions::new(transactions).unwrap();
+        submission.blobs_bundle.commitments = vec![commitment].try_into().unwrap();
+        assert_eq!(check_versioned_hashes(&BidSubmission::Electra(submission)), Ok(()));
     }
 
     /// Signs again after a change.
@@ -188,7 +242,7 @@ mod tests {
     #[test]
     fn each_lie_in_the_block_is_named() {
         type Lie = fn(&mut BidSubmissionElectra);
-        let cases: [(&str, Lie); 14] = [
+        let cases: [(&str, Lie); 17] = [
             ("does not propose this slot", |bid| bid.message.proposer_pubkey = bls(1).public_key()),
             ("the proposer registered", |bid| bid.message.proposer_fee_recipient = Address::ZERO),
             ("parent_hash of the message", |bid| bid.execution_payload.parent_hash = B256::ZERO),
@@ -203,6 +257,15 @@ mod tests {
             }),
             ("differ in number", |bid| {
                 bid.blobs_bundle.commitments = vec![Default::default()].try_into().unwrap();
+            }),
+            ("block number 6, that of the parent is 4", |bid| bid.execution_payload.block_number = 6),
+            ("not those of the payload's transactions", |bid| {
+                bid.blobs_bundle.commitments = vec![Default::default()].try_into().unwrap();
+                bid.blobs_bundle.proofs = vec![Default::default()].try_into().unwrap();
+                bid.blobs_bundle.blobs = vec![blob()].try_into().unwrap();
+            }),
+            ("not those of the payload's transactions", |bid| {
+                bid.execution_payload.transactions = Transactions::new(vec![blob_tx(B256::ZERO)]).unwrap();
             }),
             ("block hash", |bid| bid.execution_payload.state_root = B256::ZERO),
             ("block hash", |bid| bid.execution_payload.transactions = Default::default()),

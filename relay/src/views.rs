@@ -1,11 +1,14 @@
 //! The relay's durable state, folded from its journal. Pure.
 
-use crate::events::{ConstraintsTaken, DelegationTaken, Event, Published, Unblinded};
+use crate::{
+    events::{ConstraintsTaken, DelegationTaken, Event, Published, Unblinded},
+    held::Required,
+};
 use alloy_primitives::B256;
 use earnest_builder_types::{BlsPublicKey, SignedValidatorRegistration};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Slots that stay in memory behind the newest event's.
@@ -13,12 +16,30 @@ const KEPT_SLOTS: u64 = 1024;
 /// Delivered payloads that the data API can show.
 const KEPT_DELIVERED: usize = 10_000;
 
+/// Constraints that bind, and what a block must hold to keep them.
+#[derive(Debug)]
+pub(crate) struct HeldConstraints {
+    pub(crate) taken: ConstraintsTaken,
+    required: OnceLock<Vec<Required>>,
+}
+
+impl HeldConstraints {
+    /// What a block must hold. Senders are recovered once.
+    pub(crate) fn required(&self, chain_id: u64) -> &[Required] {
+        self.required.get_or_init(|| {
+            let constraints = self.taken.constraints.message.constraints.iter();
+            let inclusions = constraints.filter_map(|constraint| constraint.as_inclusion().ok());
+            inclusions.filter_map(|inclusion| Required::new(inclusion.signed_tx, chain_id).ok()).collect()
+        })
+    }
+}
+
 /// Everything that outlives a crash.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
     registrations: HashMap<BlsPublicKey, Arc<SignedValidatorRegistration>>,
     delegations: BTreeMap<u64, Vec<Arc<DelegationTaken>>>,
-    constraints: BTreeMap<u64, Vec<Arc<ConstraintsTaken>>>,
+    constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     published: BTreeMap<u64, Vec<Published>>,
 }
@@ -49,8 +70,8 @@ impl Views {
             }
             Event::Constraints(taken) => {
                 let held = self.constraints.entry(taken.constraints.message.slot.0).or_default();
-                if held.iter().all(|other| other.constraints.message != taken.constraints.message) {
-                    held.push(Arc::new(taken));
+                if held.iter().all(|other| other.taken.constraints.message != taken.constraints.message) {
+                    held.push(Arc::new(HeldConstraints { taken, required: OnceLock::new() }));
                 }
                 keep(&mut self.constraints);
             }
@@ -98,7 +119,7 @@ impl Views {
     }
 
     /// Constraints of a slot, in the order they came.
-    pub(crate) fn constraints(&self, slot: u64) -> Vec<Arc<ConstraintsTaken>> {
+    pub(crate) fn constraints(&self, slot: u64) -> Vec<Arc<HeldConstraints>> {
         self.constraints.get(&slot).cloned().unwrap_or_default()
     }
 

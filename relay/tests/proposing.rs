@@ -16,6 +16,8 @@ use earnest_builder_types::{
 use earnest_client::{HeaderRequest, Limits, RelayClient};
 use earnest_devnet::beacon::{Endpoints, Fault};
 use earnest_devnet::validator::{Outcome, Submission, ValidatorOptions, Validators};
+use earnest_http::LimitConfig;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
 use world::{Setting, World, unhurried};
@@ -169,6 +171,16 @@ async fn a_beacon_node_that_hangs_or_refuses_is_not_waited_for() {
     let expected = json!({"code": 502, "message": "no beacon node took the block"});
     assert_eq!(world.post(path, &block).await, (502, expected));
 
+    // Busy for a moment: that is no judgement, and the block is sent again.
+    let slot = world.bid(&mut reports, slot + 1).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    world.node.faults().set(Endpoints::Publish, Fault::fail(StatusCode::TOO_MANY_REQUESTS).times(1));
+    let block = world.blinded(slot, &bid, index, &key, 0);
+    assert_eq!(world.post(path, &block).await.0, 200);
+    let head = world.node.wait_for_head(|head| head.header.slot >= slot).await;
+    assert_eq!(head.execution.hash, bid.header().block_hash());
+
     // Slow: the payload comes all the same, and the block too.
     let slot = world.bid(&mut reports, slot + 1).await;
     let (index, key) = world.proposer(slot).await;
@@ -181,4 +193,39 @@ async fn a_beacon_node_that_hangs_or_refuses_is_not_waited_for() {
     let head = world.node.wait_for_head(|head| head.header.slot >= slot).await;
     assert_eq!(head.execution.hash, bid.header().block_hash());
     builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_is_honoured_though_the_proposers_are_not_known_after_a_restart() {
+    let world = World::start(Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let slot = world.bid(&mut builder.reports(), world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    for endpoints in [Endpoints::Duties, Endpoints::Lookahead] {
+        world.node.faults().set(endpoints, Fault::fail(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    let world = world.restart().await;
+    let (_, schedule) = world.get("/ordering/v1/schedule").await;
+    assert_eq!(schedule["slots"], json!([]), "nothing is known of the proposers");
+    let path = "/eth/v1/builder/blinded_blocks";
+    let other = world.keys[usize::try_from((index + 1) % 4).unwrap()].clone();
+    assert_eq!(world.post(path, &world.blinded(slot, &bid, index, &other, 0)).await.0, 400);
+    assert_eq!(world.post(path, &world.blinded(slot, &bid, index, &key, 0)).await.0, 200);
+    builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_over_its_limit_may_still_send_its_block() {
+    let clients = LimitConfig { per_second: 1, burst: 1, ..LimitConfig::default() };
+    let world = World::start(Setting { clients, ..Setting::default() }).await;
+    let limited = async || world.get("/eth/v1/builder/status").await.0 == 429;
+    assert!(limited().await || limited().await, "two at once");
+    for version in ["v1", "v2"] {
+        let path = format!("/eth/{version}/builder/blinded_blocks");
+        for _ in 0..3 {
+            assert_eq!(world.post(&path, &json!({})).await.0, 400);
+        }
+    }
 }

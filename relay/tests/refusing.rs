@@ -156,8 +156,11 @@ async fn registrations_are_kept_and_a_bad_one_harms_no_other() {
     let ssz = registrations_to_ssz(&[registration(0, 9), registration(3, 5)]);
     let request = world.http.post(world.url(path)).header("content-type", SSZ).body(ssz);
     assert_eq!(request.send().await.unwrap().status(), 200);
+    // One for a time to come harms no other, either.
     let future = registration(1, world.now_ms() / 1000 + 3_600);
-    assert_eq!(world.post(path, &[future]).await.0, 400);
+    let message = format!("timestamp is in the future: {}", future.message.pubkey);
+    let sent = [future, registration(2, 6)];
+    assert_eq!(world.post(path, &sent).await, (400, json!({"code": 400, "message": message})));
 
     let registered = async |world: &World| {
         let (status, duties) = world.get("/relay/v1/builder/validators").await;
@@ -176,6 +179,11 @@ async fn registrations_are_kept_and_a_bad_one_harms_no_other() {
     assert!(!before.is_empty());
     let unregistered = world.keys[1].public_key().to_string();
     assert!(before.iter().all(|(key, _)| !key.contains(&unregistered)), "{before:?}");
+    assert!(
+        before
+            .iter()
+            .all(|(key, time)| !key.contains(&world.keys[2].public_key().to_string()) || time == "\"6\"")
+    );
     let world = world.restart().await;
     assert_eq!(registered(&world).await, before);
 }

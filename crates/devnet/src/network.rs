@@ -516,7 +516,7 @@ impl Plan<'_> {
                 "ecdsa_key": self.key_file("relay-ecdsa", self.keys.relay.to_bytes().as_ref())?,
                 "inbox": self.inbox,
                 "opted_in": self.opted_in,
-                "limit": { "per_second": 0 },
+                "clients": { "per_second": 0 },
                 "free_space_floor": 0,
             }),
         )

@@ -59,10 +59,12 @@ fn take(
     check(relay, &submission)?;
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
-    let placed = relay.book.place(candidate, cancels, || relay.required(slot)).map_err(|error| {
-        tracing::error!(slot, %error, "a bid cannot be offered");
-        ApiError::internal()
-    })?;
+    let proposer = candidate.trace.proposer_pubkey;
+    let placed =
+        relay.book.place(candidate, cancels, || relay.required(slot, &proposer)).map_err(|error| {
+            tracing::error!(slot, %error, "a bid cannot be offered");
+            ApiError::internal()
+        })?;
     tracing::debug!(slot, %value, ?placed, "took a bid");
     Ok(placed)
 }
@@ -101,7 +103,8 @@ fn check(relay: &Relay, submission: &BidSubmission) -> Result<(), ApiError> {
         open: relay.now_ms() <= relay.header_until_ms(trace.slot),
         proposer,
         fee_recipient: registration.map(|registration| registration.message.fee_recipient),
-        attributes: attributes.as_ref(),
+        attributes: attributes.as_ref().map(|known| &known.attributes),
+        parent_number: attributes.as_ref().and_then(|known| known.parent_number),
         builder_domain: relay.builder_domain,
     };
     Ok(submission::check(submission, &expected)?)

@@ -4,7 +4,8 @@ use crate::{
     api::{blocking, read},
     events::{ConstraintsTaken, Event},
     relay::Relay,
-    rules::{ConstraintContext, Refusal, check_constraints},
+    rules::{ConstraintContext, Refusal, check_constraints, check_right},
+    views::HeldConstraints,
 };
 use axum::{
     Json,
@@ -47,46 +48,66 @@ pub(crate) async fn capabilities() -> Json<ConstraintCapabilities> {
     Json(ConstraintCapabilities { constraint_types: TYPES.to_vec() })
 }
 
+/// What costs is checked first; from then on everything is done to the end, also if the one who asked goes away.
 async fn hold(relay: &Arc<Relay>, signed: SignedConstraints) -> Result<SignedConstraintReceipt, ApiError> {
+    if find(relay, &signed.message).is_none() {
+        let checker = Arc::clone(relay);
+        let signed = signed.clone();
+        blocking(move || judge(&checker, &signed, check_constraints)).await??;
+    }
+    let holder = Arc::clone(relay);
+    let held = relay.tasks.detach(async move { hold_checked(&holder, signed).await });
+    held.await.map_err(|_| ApiError::internal())?
+}
+
+async fn hold_checked(
+    relay: &Arc<Relay>,
+    signed: SignedConstraints,
+) -> Result<SignedConstraintReceipt, ApiError> {
     let slot = signed.message.slot;
-    if let Some(held) = find(relay, &signed.message) {
-        return receipt(relay, &held);
-    }
     let deciding = relay.ledger.deciding().await;
-    if let Some(held) = find(relay, &signed.message) {
-        return receipt(relay, &held);
-    }
-    let checker = Arc::clone(relay);
-    let signed = blocking(move || check(&checker, &signed).map(|()| signed)).await??;
-    let taken = ConstraintsTaken { received_at_ms: relay.now_ms(), constraints: signed };
-    if taken.received_at_ms >= relay.cutoff_ms(slot.0) {
-        return Err(Refusal::Late(slot).into());
-    }
-    relay.ledger.write(Event::Constraints(taken.clone()), vec![]).await?;
+    let held = match find(relay, &signed.message) {
+        Some(held) => held,
+        None => {
+            judge(relay, &signed, check_right)?;
+            let taken = ConstraintsTaken { received_at_ms: relay.now_ms(), constraints: signed };
+            if taken.received_at_ms >= relay.cutoff_ms(slot.0) {
+                return Err(Refusal::Late(slot).into());
+            }
+            let message = taken.constraints.message.clone();
+            relay.ledger.write(Event::Constraints(taken), vec![]).await?;
+            tracing::info!(%slot, count = message.constraints.len(), "hold constraints");
+            metrics::counter!("earnest_relay_constraints_total").increment(1);
+            find(relay, &message).ok_or_else(ApiError::internal)?
+        }
+    };
     drop(deciding);
-    // From here on no block without them is offered; only then the receipt says so.
-    let judge = Arc::clone(relay);
-    let judged = blocking(move || judge.book.require(slot.0, || judge.required(slot.0))).await?;
-    if let Err(error) = judged {
+    // From here on no block without them is offered; only then a receipt says so, the first one or another.
+    let requiring = Arc::clone(relay);
+    let required = move || requiring.book.require(slot.0, |proposer| requiring.required(slot.0, proposer));
+    if let Err(error) = blocking(required).await? {
         tracing::error!(%slot, %error, "a bid cannot be offered");
     }
-    tracing::info!(%slot, count = taken.constraints.message.constraints.len(), "hold constraints");
-    metrics::counter!("earnest_relay_constraints_total").increment(1);
-    receipt(relay, &taken)
+    receipt(relay, &held.taken)
 }
 
-fn find(relay: &Relay, message: &ConstraintsMessage) -> Option<Arc<ConstraintsTaken>> {
+fn find(relay: &Relay, message: &ConstraintsMessage) -> Option<Arc<HeldConstraints>> {
     let held = relay.ledger.views().constraints(message.slot.0);
-    held.into_iter().find(|taken| taken.constraints.message == *message)
+    held.into_iter().find(|held| held.taken.constraints.message == *message)
 }
 
-fn check(relay: &Relay, signed: &SignedConstraints) -> Result<(), Refusal> {
+fn judge(
+    relay: &Relay,
+    signed: &SignedConstraints,
+    check: fn(&SignedConstraints, &ConstraintContext<'_>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let slot = signed.message.slot.0;
     let proposer = relay.duties.read().proposer(slot);
     let views = relay.ledger.views();
     let delegation = proposer.and_then(|proposer| views.delegation(slot, &proposer.pubkey));
-    let held = views.constraints(slot).iter().map(|taken| taken.constraints.message.constraints.len()).sum();
+    let messages = views.constraints(slot);
     drop(views);
+    let held = messages.iter().map(|held| held.taken.constraints.message.constraints.len()).sum();
     let context = ConstraintContext {
         network: &relay.config.network,
         delegation: delegation.as_ref().map(|taken| &taken.delegation.message),
@@ -96,7 +117,7 @@ fn check(relay: &Relay, signed: &SignedConstraints) -> Result<(), Refusal> {
         held,
         max: relay.config.bounds.constraints_per_slot,
     };
-    check_constraints(signed, &context).map(drop)
+    check(signed, &context)
 }
 
 fn receipt(relay: &Relay, taken: &ConstraintsTaken) -> Result<SignedConstraintReceipt, ApiError> {

@@ -18,6 +18,7 @@ pub(crate) async fn get(
 ) -> Result<Json<Vec<SignedConstraints>>, ApiError> {
     let slot = parse("slot", &params(slot)?)?;
     let held = relay.ledger.views().constraints(slot);
-    let open = held.iter().filter(|taken| taken.constraints.message.receivers.is_empty());
+    let open =
+        held.iter().map(|held| &held.taken).filter(|taken| taken.constraints.message.receivers.is_empty());
     Ok(Json(open.map(|taken| taken.constraints.clone()).collect()))
 }

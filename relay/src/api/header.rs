@@ -22,18 +22,19 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let media = accept(&headers, &[Media::Json, Media::Ssz])?;
-    let Some(served) = on_offer(&relay, path, &headers)? else {
+    let Some(served) = on_offer(&relay, path, &headers).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let body = if media == Media::Ssz { served.ssz.clone() } else { served.json.clone() };
     Ok(([media.header(), fork_header(served.fork)], body).into_response())
 }
 
-/// The bid on offer; none if there is none, or the time for one is not.
+/// The bid on offer; none if there is none, the time for one is not, or the journal could not take that its payload is
+/// given out.
 ///
 /// # Errors
 /// 400 for a path that cannot be read, a slot that is past, and a validator that does not propose it.
-pub(crate) fn on_offer(
+pub(crate) async fn on_offer(
     relay: &Relay,
     path: Params<Wanted>,
     headers: &HeaderMap,
@@ -57,7 +58,7 @@ pub(crate) fn on_offer(
     if early || now_ms > relay.header_until_ms(key.slot) {
         return Ok(None);
     }
-    let served = relay.book.served(&key);
+    let served = if relay.ledger.may_promise().await { relay.book.give(&key) } else { None };
     metrics::counter!("earnest_relay_headers_total", "served" => if served.is_some() { "yes" } else { "no" })
         .increment(1);
     Ok(served)

@@ -26,7 +26,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let media = accept(&headers, &[Media::Json])?;
-    let Some(served) = on_offer(&relay, path, &headers)? else {
+    let Some(served) = on_offer(&relay, path, &headers).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     Ok(([media.header(), fork_header(served.fork)], served.with_proofs.clone()).into_response())

@@ -10,6 +10,7 @@ use earnest_devnet::{
     beacon::{BeaconNode, BeaconOptions, MemoryEngine, randao_signing_root, state_root_after},
     builder::{Builder, BuilderOptions, Report},
 };
+use earnest_http::LimitConfig;
 use earnest_protocol::{
     signing::{EcdsaSecret, Network},
     window::Fraction,
@@ -43,11 +44,13 @@ pub(crate) struct Setting {
     pub(crate) opted_in: bool,
     pub(crate) timing: TimingConfig,
     pub(crate) bounds: Bounds,
+    pub(crate) clients: LimitConfig,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { slot_ms: 2_000, opted_in: true, timing: TimingConfig::default(), bounds: Bounds::default() }
+        let (timing, bounds, clients) = Default::default();
+        Self { slot_ms: 2_000, opted_in: true, timing, bounds, clients }
     }
 }
 
@@ -84,7 +87,7 @@ impl World {
             opted_in: if setting.opted_in { public } else { vec![] },
             timing: setting.timing,
             bounds: setting.bounds,
-            limit: Default::default(),
+            clients: setting.clients,
             beacon_wait_secs: 10,
             free_space_floor: 0,
         };
