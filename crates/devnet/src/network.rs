@@ -1,29 +1,22 @@
 //! The whole system in one process, over a real execution client: L1, validators behind a sidecar, a relay, a
 //! builder, a gateway and what it takes to use them.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod deploy;
+mod roles;
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::{BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex};
-use earnest_bindings::inbox_creation_code;
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use alloy_primitives::{Address, B256, U256};
 use earnest_builder_types::{BlsPublicKey, bls};
-use earnest_chain::{ChainError, SlotClock};
+use earnest_chain::ChainError;
 use earnest_protocol::{
     RollupId,
     delegation::TrustRoots,
-    signing::{EcdsaSecret, Network as Signing, SigningError},
+    signing::{EcdsaSecret, Network as Signing},
     window::Timing,
 };
-use earnest_signer::{KeyFile, LocalBls};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use earnest_signer::LocalBls;
+use serde::Serialize;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -33,17 +26,15 @@ use crate::{
     beacon::{BeaconNode, BeaconOptions},
     builder::{Builder, BuilderOptions},
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
-    validator::{ValidatorOptions, Validators, interop_key},
+    validator::{ValidatorOptions, Validators},
 };
+use deploy::deploy_inbox;
+use roles::{Keys, Plan, users};
 
 /// Wei of each funded account: 10,000 ether.
 const FUNDS: U256 = U256::from_limbs([0x3cb2_6b9b_3ca4_0000, 0x21e, 0, 0]);
-/// Accounts for whoever uses the devnet.
-const USERS: u8 = 4;
 /// Seconds from the start of the processes to slot 0.
 const GENESIS_DELAY: u64 = 3;
-/// Gas that deploying the Inbox may take.
-const DEPLOY_GAS: u64 = 6_000_000;
 
 /// What kind of devnet.
 #[derive(Debug, Clone)]
@@ -224,18 +215,6 @@ pub struct Network {
     relay: Option<(earnest_relay::Running, CancellationToken)>,
     proposer: Option<(earnest_proposer::Running, CancellationToken)>,
     _temporary: Option<TempDir>,
-}
-
-/// The secrets of a devnet's roles, made anew for each.
-struct Keys {
-    relay: EcdsaSecret,
-    relay_bls: bls::SecretKey,
-    builder: bls::SecretKey,
-    committer: EcdsaSecret,
-    delegate: bls::SecretKey,
-    batch: EcdsaSecret,
-    deployer: EcdsaSecret,
-    validators: Vec<bls::SecretKey>,
 }
 
 impl Network {
@@ -456,187 +435,6 @@ fn log_end<E: std::fmt::Display>(role: &str, ended: Result<(), E>) {
     if let Err(error) = ended {
         tracing::error!(role, %error, "ended by a fault");
     }
-}
-
-impl Keys {
-    fn new(validators: u64) -> Result<Self, NetworkError> {
-        let random = || bls::SecretKey::random().map_err(|error| NetworkError::Key(error.to_string()));
-        let interop = |index| interop_key(index).map_err(|error| NetworkError::Key(error.to_string()));
-        Ok(Self {
-            relay: EcdsaSecret::random(),
-            relay_bls: random()?,
-            builder: random()?,
-            committer: EcdsaSecret::random(),
-            delegate: random()?,
-            batch: EcdsaSecret::random(),
-            deployer: EcdsaSecret::random(),
-            validators: (0..validators).map(interop).collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-impl Keys {
-    fn opted_in<'a>(&'a self, opted_in: &'a [BlsPublicKey]) -> impl Iterator<Item = bls::SecretKey> + 'a {
-        self.validators.iter().filter(|key| opted_in.contains(&key.public_key())).cloned()
-    }
-}
-
-/// The same accounts in every devnet, so that a wallet needs them once.
-fn users() -> Result<Vec<EcdsaSecret>, NetworkError> {
-    (1..=USERS)
-        .map(|user| {
-            let key = alloy_primitives::keccak256([b"earnest devnet user".as_slice(), &[user]].concat());
-            EcdsaSecret::from_bytes(&key.0).map_err(|error| NetworkError::Key(error.to_string()))
-        })
-        .collect()
-}
-
-/// What the roles' configurations are made from.
-struct Plan<'a> {
-    folder: &'a Path,
-    options: &'a NetworkOptions,
-    keys: &'a Keys,
-    beacon: Url,
-    execution: Url,
-    network: Signing,
-    inbox: Address,
-    opted_in: &'a [BlsPublicKey],
-}
-
-impl Plan<'_> {
-    fn relay(&self) -> Result<earnest_relay::Config, NetworkError> {
-        self.config(
-            "relay",
-            json!({
-                "listen": loopback(),
-                "data_dir": self.folder.join("relay"),
-                "beacon": [&self.beacon],
-                "network": self.network,
-                "bls_key": self.key_file("relay-bls", self.keys.relay_bls.to_bytes().as_ref())?,
-                "ecdsa_key": self.key_file("relay-ecdsa", self.keys.relay.to_bytes().as_ref())?,
-                "inbox": self.inbox,
-                "opted_in": self.opted_in,
-                "clients": { "per_second": 0 },
-                "free_space_floor": 0,
-            }),
-        )
-    }
-
-    fn gateway(&self, relay: &Url, anvils: &[AnvilNode]) -> Result<earnest_gateway::Config, NetworkError> {
-        let rollups: Vec<Value> = self
-            .options
-            .all_rollups()
-            .into_iter()
-            .map(|id| match anvils.iter().find(|anvil| anvil.chain_id() == id) {
-                Some(anvil) => json!({ "id": id, "rpc": anvil.rpc_url() }),
-                None => json!({ "id": id }),
-            })
-            .collect();
-        self.config(
-            "gateway",
-            json!({
-                "listen": loopback(),
-                "data_dir": self.folder.join("gateway"),
-                "relay": relay,
-                "relay_address": self.keys.relay.address(),
-                "beacon": [&self.beacon],
-                "execution": self.execution,
-                "inbox": self.inbox,
-                "committer_key": self.key_file("committer", self.keys.committer.to_bytes().as_ref())?,
-                "delegate_key": self.key_file("delegate", self.keys.delegate.to_bytes().as_ref())?,
-                "batch_key": self.key_file("batch", self.keys.batch.to_bytes().as_ref())?,
-                "rollups": rollups,
-                "clients": { "per_second": self.options.gateway_rate },
-                "free_space_floor": 0,
-            }),
-        )
-    }
-
-    fn proposer(&self, relay: &Url, gateway: &Url) -> Result<earnest_proposer::Config, NetworkError> {
-        self.config(
-            "proposer",
-            json!({
-                "listen": loopback(),
-                "data_dir": self.folder.join("proposer"),
-                "beacon": [&self.beacon],
-                "network": self.network,
-                "relays": [{
-                    "url": relay,
-                    "pubkey": self.keys.relay_bls.public_key(),
-                    "earnest": true,
-                }],
-                "gateway": {
-                    "committer": self.keys.committer.address(),
-                    "delegate": self.keys.delegate.public_key(),
-                    "url": gateway,
-                    "rollups": self.options.all_rollups(),
-                    "relay_address": self.keys.relay.address(),
-                },
-                "opted_in": self.opted_in,
-                "free_space_floor": 0,
-            }),
-        )
-    }
-
-    /// A role's configuration from what differs from its defaults; also written as `<role>.toml`, so that the
-    /// role can be run by itself.
-    fn config<T: Serialize + DeserializeOwned>(&self, role: &str, keys: Value) -> Result<T, NetworkError> {
-        let wrong = |error: String| NetworkError::Config { role: role.to_owned(), error };
-        let config: T = serde_json::from_value(keys).map_err(|error| wrong(error.to_string()))?;
-        let text = toml::to_string(&config).map_err(|error| wrong(error.to_string()))?;
-        std::fs::write(self.folder.join(format!("{role}.toml")), text)
-            .map_err(io_error("write a configuration"))?;
-        Ok(config)
-    }
-
-    fn key_file(&self, name: &str, secret: &[u8]) -> Result<KeyFile, NetworkError> {
-        let path = self.folder.join(name);
-        std::fs::write(&path, hex::encode(secret)).map_err(io_error("write a key"))?;
-        Ok(KeyFile::bare(path))
-    }
-}
-
-/// Puts the Inbox on L1: its transaction gets into one of the first blocks.
-async fn deploy_inbox(
-    execution: &ExecutionNode,
-    deployer: &EcdsaSecret,
-    network: Signing,
-    inbox: Address,
-    clock: &SlotClock,
-) -> Result<(), NetworkError> {
-    let not_deployed = |error: SigningError| NetworkError::NotDeployed(error.to_string());
-    let transaction = TxEip1559 {
-        chain_id: network.chain_id,
-        gas_limit: DEPLOY_GAS,
-        max_fee_per_gas: 100_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Create,
-        input: inbox_creation_code(network.genesis_fork_version),
-        ..TxEip1559::default()
-    };
-    let signature = deployer.sign(transaction.signature_hash()).map_err(not_deployed)?;
-    let signature = Signature::from_raw_array(signature.as_ref())
-        .map_err(|error| NetworkError::NotDeployed(error.to_string()))?;
-    let raw: Bytes = TxEnvelope::from(transaction.into_signed(signature)).encoded_2718().into();
-    execution.rpc().send_raw_transaction(&raw).await?;
-    // Slot 1 has the first block; a few more may pass on a busy machine.
-    let last = clock.start_of(1).saturating_add(clock.slot_ms().saturating_mul(8));
-    while execution.rpc().code(inbox, BlockNumberOrTag::Latest).await?.is_empty() {
-        if SlotClock::until(now_ms(), last).is_zero() {
-            return Err(NetworkError::NotDeployed("the first slots passed without it".to_owned()));
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 fn url_of(address: SocketAddr) -> Result<Url, NetworkError> {
