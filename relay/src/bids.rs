@@ -139,22 +139,28 @@ impl Book {
         required: impl Fn(&BlsPublicKey) -> Arc<[Required]>,
     ) -> Result<(), SealError> {
         // What costs is done before the lock is taken, and kept in the candidates.
-        let standing: Vec<(BidKey, Arc<Candidate>)> = {
+        let standing: Vec<(Arc<[Required]>, Arc<Candidate>)> = {
             let contests = self.contests.lock();
-            let all = contests.of_slot(slot);
-            all.flat_map(|(key, contest)| contest.candidates().map(|one| (*key, Arc::clone(one)))).collect()
+            let mut standing = Vec::new();
+            for (key, contest) in contests.of_slot(slot) {
+                let required = required(&key.proposer);
+                if !contest.is_judged_by(&required) {
+                    standing.extend(contest.candidates().map(|one| (Arc::clone(&required), Arc::clone(one))));
+                }
+            }
+            standing
         };
-        for (key, candidate) in standing {
-            candidate.prove(&required(&key.proposer));
+        for (required, candidate) in standing {
+            candidate.prove(&required);
         }
         let mut contests = self.contests.lock();
         let mut judged = Ok(());
         for (key, contest) in contests.of_slot_mut(slot) {
             let required = required(&key.proposer);
-            for standing in contest.standing_mut() {
-                standing.proofs = standing.candidate.prove(&required).map(Arc::from);
+            if !contest.is_judged_by(&required) {
+                contest.require(required);
+                judged = judged.and(self.offer(*key, contest));
             }
-            judged = judged.and(self.offer(*key, contest));
         }
         judged
     }

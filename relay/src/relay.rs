@@ -84,16 +84,9 @@ impl Relay {
         proposer.is_some_and(|proposer| self.ledger.views().delegation(slot, &proposer.pubkey).is_some())
     }
 
-    /// What every block of a slot must hold that `proposer` is to sign. Constraints for another validator, which may have
-    /// proposed the slot before a reorg, do not bind it.
+    /// What every block of a slot must hold that `proposer` is to sign.
     pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey) -> Arc<[Required]> {
-        let held = self.ledger.views().constraints(slot);
-        let chain_id = self.config.network.chain_id;
-        held.iter()
-            .filter(|held| held.taken.constraints.message.proposer == *proposer)
-            .flat_map(|held| held.required(chain_id))
-            .cloned()
-            .collect()
+        self.ledger.views().required(slot, proposer, self.config.network.chain_id).into()
     }
 
     /// Limits of a body of at most `max_bytes`.

@@ -123,6 +123,16 @@ impl Views {
         self.constraints.get(&slot).cloned().unwrap_or_default()
     }
 
+    /// What every block of a slot must hold that `proposer` is to sign. Constraints for another validator, which may have
+    /// proposed the slot before a reorg, do not bind it.
+    pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey, chain_id: u64) -> Vec<Required> {
+        let held = self.constraints.get(&slot).into_iter().flatten();
+        held.filter(|held| held.taken.constraints.message.proposer == *proposer)
+            .flat_map(|held| held.required(chain_id))
+            .cloned()
+            .collect()
+    }
+
     /// Whether a beacon node took this block before.
     pub(crate) fn is_published(&self, slot: u64, block_root: B256) -> bool {
         self.published.get(&slot).is_some_and(|held| held.iter().any(|one| one.block_root == block_root))
@@ -144,5 +154,41 @@ fn keep<T>(by_slot: &mut BTreeMap<u64, T>) {
         while by_slot.first_key_value().is_some_and(|(slot, _)| *slot < first) {
             by_slot.pop_first();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FORK_VERSION, bls, tx};
+    use earnest_protocol::{
+        Slot,
+        objects::{Constraint, ConstraintsMessage, SignedConstraints},
+        signing::Network,
+    };
+
+    #[test]
+    fn constraints_bind_the_proposer_that_they_name() {
+        let mut views = Views::default();
+        for (proposer, sender) in [(1, 11), (2, 12), (1, 13)] {
+            let message = ConstraintsMessage {
+                proposer: bls(proposer).public_key(),
+                delegate: bls(9).public_key(),
+                slot: Slot(10),
+                constraints: vec![Constraint::inclusion(Slot(10), tx(sender, 0, 1))],
+                receivers: vec![],
+            };
+            let network = Network { genesis_fork_version: FORK_VERSION, chain_id: 1337 };
+            let constraints = SignedConstraints::sign(message, &bls(9), &network).unwrap();
+            views.apply(Event::Constraints(ConstraintsTaken { received_at_ms: 0, constraints }));
+        }
+        let required = |proposer: u8, slot| views.required(slot, &bls(proposer).public_key(), 1337);
+        let wanted = |senders: &[u8]| -> Vec<Required> {
+            senders.iter().map(|sender| Required::new(tx(*sender, 0, 1), 1337).unwrap()).collect()
+        };
+        assert_eq!(required(1, 10), wanted(&[11, 13]));
+        assert_eq!(required(2, 10), wanted(&[12]));
+        assert_eq!(required(3, 10), []);
+        assert_eq!(required(1, 11), []);
     }
 }

@@ -11,7 +11,7 @@ mod world;
 
 use alloy_primitives::B256;
 use earnest_builder_types::{
-    BlindedBeaconBlock, ForkCodec, PayloadAndBlobs, SignedBlindedBeaconBlock, Versioned,
+    BlindedBeaconBlock, ForkCodec, PayloadAndBlobs, SignedBlindedBeaconBlock, SignedBuilderBid, Versioned,
 };
 use earnest_client::{HeaderRequest, Limits, RelayClient};
 use earnest_devnet::beacon::{Endpoints, Fault};
@@ -228,4 +228,43 @@ async fn a_client_over_its_limit_may_still_send_its_block() {
             assert_eq!(world.post(&path, &json!({})).await.0, 400);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_a_header_is_honoured_and_none_is_given() {
+    let mut world = World::start(Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let slot = world.bid(&mut builder.reports(), world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    world.config.free_space_floor = u64::MAX / 2;
+    let world = world.restart().await;
+    let path = world.header_path("/eth/v1/builder/header", slot, &key);
+    assert_eq!(world.get(&path).await, (204, Value::Null));
+    let block = world.blinded(slot, &bid, index, &key, 0);
+    assert_eq!(world.post("/eth/v1/builder/blinded_blocks", &block).await.0, 200);
+    let head = world.node.wait_for_head(|head| head.header.slot >= slot).await;
+    assert_eq!(head.execution.hash, bid.header().block_hash());
+    builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_comes_early_is_judged_before_it_waits() {
+    let world = World::start(Setting { slot_ms: 8_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let slot = world.bid(&mut builder.reports(), world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let path = world.header_path("/eth/v1/builder/header", slot, &key);
+    let body = world.http.get(world.url(&path)).send().await.unwrap().bytes().await.unwrap();
+    let bid = Versioned::<SignedBuilderBid>::from_json(&body).unwrap().data;
+    let other = world.keys[usize::try_from((index + 1) % 4).unwrap()].clone();
+    let path = "/eth/v1/builder/blinded_blocks";
+    let start_ms = world.node.clock().start_of(slot);
+    assert_eq!(world.post(path, &world.blinded(slot, &bid, index, &other, 0)).await.0, 400);
+    assert!(world.now_ms() < start_ms, "judged only in its slot");
+    assert_eq!(world.post(path, &world.blinded(slot, &bid, index, &key, 0)).await.0, 200);
+    assert!(world.now_ms() >= start_ms, "given out before its slot");
+    builder.shutdown().await;
 }

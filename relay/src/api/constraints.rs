@@ -83,8 +83,12 @@ async fn hold_checked(
     };
     drop(deciding);
     // From here on no block without them is offered; only then a receipt says so, the first one or another.
-    let requiring = Arc::clone(relay);
-    let required = move || requiring.book.require(slot.0, |proposer| requiring.required(slot.0, proposer));
+    let (requiring, new) = (Arc::clone(relay), Arc::clone(&held));
+    let required = move || {
+        // Recovers the senders before any lock is taken.
+        new.required(requiring.config.network.chain_id);
+        requiring.book.require(slot.0, |proposer| requiring.required(slot.0, proposer))
+    };
     if let Err(error) = blocking(required).await? {
         tracing::error!(%slot, %error, "a bid cannot be offered");
     }

@@ -1,6 +1,7 @@
 //! What competes for one slot. Pure.
 
 use super::candidate::{BidKey, Candidate};
+use crate::held::Required;
 use alloy_primitives::{B256, U256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_protocol::objects::InclusionProof;
@@ -36,6 +37,7 @@ impl Standing {
 #[derive(Debug, Default)]
 pub(super) struct Contest {
     standing: BTreeMap<BlsPublicKey, Standing>,
+    judged_by: Option<Arc<[Required]>>,
 }
 
 impl Contest {
@@ -47,8 +49,18 @@ impl Contest {
             .max_by_key(|standing| standing.rank())
     }
 
-    pub(super) fn standing_mut(&mut self) -> impl Iterator<Item = &mut Standing> {
-        self.standing.values_mut()
+    /// Whether this is what all bids were judged by: constraints are only ever added, and bids that came since were
+    /// judged by as many at least.
+    pub(super) fn is_judged_by(&self, required: &[Required]) -> bool {
+        self.judged_by.as_deref() == Some(required)
+    }
+
+    /// Judges every bid anew.
+    pub(super) fn require(&mut self, required: Arc<[Required]>) {
+        for standing in self.standing.values_mut() {
+            standing.proofs = standing.candidate.prove(&required).map(Arc::from);
+        }
+        self.judged_by = Some(required);
     }
 
     pub(super) fn candidates(&self) -> impl Iterator<Item = &Arc<Candidate>> {

@@ -33,7 +33,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) relay: Running,
     pub(crate) http: reqwest::Client,
-    config: Config,
+    pub(crate) config: Config,
     stop: CancellationToken,
     _directory: TempDir,
 }
