@@ -257,17 +257,21 @@ async fn kill_nine_loses_no_receipt_and_signs_no_second_order() {
     assert!(followers.try_join_next().is_none(), "a follower ended");
     followers.shutdown().await;
     assert!(process.terminate().await.success());
-    let ledger = shared.ledger.lock().unwrap();
-    println!(
-        "{ROUNDS} kills, {} receipts ({} requests repeated), {asked} asked for again and the same, {} commitments, {} \
+    {
+        let ledger = shared.ledger.lock().unwrap();
+        println!(
+            "{ROUNDS} kills, {} receipts ({} requests repeated), {asked} asked for again and the same, {} commitments, {} \
          events followed, {replayed} replayed, {recorded} batches on L1",
-        ledger.receipt_count(),
-        shared.repeated.load(Ordering::Relaxed),
-        ledger.commitment_count(),
-        shared.events.load(Ordering::Relaxed),
-    );
-    assert!(ledger.receipt_count() > 50 && asked > 20 && recorded > 5, "too little happened to say anything");
-    drop(ledger);
+            ledger.receipt_count(),
+            shared.repeated.load(Ordering::Relaxed),
+            ledger.commitment_count(),
+            shared.events.load(Ordering::Relaxed),
+        );
+        assert!(
+            ledger.receipt_count() > 50 && asked > 20 && recorded > 5,
+            "too little happened to say anything"
+        );
+    }
     network.stop().await;
 }
 
