@@ -5,14 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy_consensus::{
-    SignableTransaction, Transaction, TxEip1559, TxEnvelope, transaction::SignerRecoverable,
-};
-use alloy_eips::{
-    BlockNumberOrTag,
-    eip2718::{Decodable2718, Encodable2718},
-};
-use alloy_primitives::{Address, Bytes, Signature, TxKind};
+use alloy_consensus::{Transaction, TxEip1559, TxEnvelope, transaction::SignerRecoverable};
+use alloy_eips::{BlockNumberOrTag, eip2718::Decodable2718};
+use alloy_primitives::{Address, Bytes, TxKind};
 use alloy_rpc_types_eth::{BlockId, TransactionInput, TransactionRequest};
 use alloy_sol_types::SolCall;
 use earnest_bindings::Inbox;
@@ -28,6 +23,7 @@ use earnest_protocol::{
     signing::{EcdsaSecret, Network, SigningError},
     window::Timing,
 };
+use earnest_signer::sign_transaction;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -476,15 +472,6 @@ impl Constrainer {
         }
         receipt.verify(&self.network, self.relay_address).map_err(|_| "it is not signed by the relay")
     }
-}
-
-/// Signs an L1 transaction.
-fn sign_transaction(transaction: TxEip1559, account: &EcdsaSecret) -> Result<Bytes, SigningError> {
-    let hash = transaction.signature_hash();
-    let bytes = account.sign(hash)?;
-    let signature = Signature::from_raw_array(bytes.as_ref()).map_err(|_| SigningError::WrongSigner)?;
-    let envelope = TxEnvelope::from(transaction.into_signed(signature));
-    Ok(envelope.encoded_2718().into())
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ async fn refusals(slice: &Slice) {
     let refused = slice.gateway.submit(ROLLUP, &large).await.unwrap_err();
     let refused = refused.refusal().unwrap();
     assert_eq!((refused.status, refused.code.as_str()), (413, "too_large"));
-    assert_eq!(slice.refused("42069", large).await.0, 413);
+    assert_eq!(slice.refused("42069", large).await, code(413, "too_large"));
     assert_eq!(slice.refused("42069", vec![1; 100].into()).await, code(400, "bad_encoding"));
     assert_eq!(slice.refused("42069", Bytes::new()).await, code(400, "bad_encoding"));
     let foreign = Account::random(RollupId(1)).transfer(0);

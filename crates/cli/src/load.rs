@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Signature, TxKind, U256};
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use clap::{Args, Subcommand};
 use earnest_journal::{Batch, Journal, Log, Options, Record};
+use earnest_protocol::signing::EcdsaSecret;
+use earnest_signer::sign_transaction;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -98,7 +99,10 @@ pub(crate) async fn run(command: LoadCommand) -> Result<(), Failure> {
     } else {
         print_table(&report);
     }
-    Ok(())
+    match (report.ok, &report.first_error) {
+        (0, Some(error)) => Err(Failure::new(format!("not one receipt: {error}"))),
+        _ => Ok(()),
+    }
 }
 
 async fn first_rollup(http: &reqwest::Client, url: &Url) -> Result<u64, Failure> {
@@ -228,7 +232,7 @@ async fn submit_one(http: &reqwest::Client, target: Url, sender: &Sender) -> Res
     let answer = http
         .post(target)
         .header("content-type", "application/octet-stream")
-        .body(raw)
+        .body(raw.0)
         .send()
         .await
         .map_err(|e| e.to_string())?;
@@ -239,23 +243,23 @@ async fn submit_one(http: &reqwest::Client, target: Url, sender: &Sender) -> Res
 
 /// One account that signs transfers with rising nonces.
 struct Sender {
-    key: secp256k1::SecretKey,
+    key: EcdsaSecret,
     rollup: u64,
     nonce: AtomicU64,
-    data: alloy_primitives::Bytes,
+    data: Bytes,
 }
 
 impl Sender {
     fn random(rollup: u64, data_bytes: usize) -> Self {
         Self {
-            key: secp256k1::SecretKey::new(&mut secp256k1::rand::thread_rng()),
+            key: EcdsaSecret::random(),
             rollup,
             nonce: AtomicU64::new(0),
             data: vec![0x5a; data_bytes].into(),
         }
     }
 
-    fn next(&self) -> Result<Vec<u8>, String> {
+    fn next(&self) -> Result<Bytes, String> {
         let data_gas = u64::try_from(self.data.len()).unwrap_or(u64::MAX).saturating_mul(40);
         let transaction = TxEip1559 {
             chain_id: self.rollup,
@@ -268,18 +272,8 @@ impl Sender {
             input: self.data.clone(),
             ..Default::default()
         };
-        let signature = sign(&self.key, transaction.signature_hash())?;
-        Ok(TxEnvelope::from(transaction.into_signed(signature)).encoded_2718())
+        sign_transaction(transaction, &self.key).map_err(|error| error.to_string())
     }
-}
-
-/// Signs a 32-byte hash for a transaction.
-pub(crate) fn sign(key: &secp256k1::SecretKey, hash: B256) -> Result<Signature, String> {
-    let message = secp256k1::Message::from_digest(hash.0);
-    let (recovery, bytes) = secp256k1::SECP256K1.sign_ecdsa_recoverable(&message, key).serialize_compact();
-    let (r, s) = bytes.split_at(32);
-    let parity = i32::from(recovery) == 1;
-    Ok(Signature::new(U256::from_be_slice(r), U256::from_be_slice(s), parity))
 }
 
 fn print_table(report: &Report) {

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::{BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
+use alloy_consensus::TxEip1559;
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use earnest_chain::ExecutionClient;
 use earnest_client::{ClientError, GatewayClient};
 use earnest_protocol::{
     RollupId, delegation::TrustRoots, messages::StreamEvent, receipt::PreconfReceipt, signing::EcdsaSecret,
     stream::StreamChecker,
 };
+use earnest_signer::sign_transaction;
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep},
@@ -101,9 +102,7 @@ fn transaction(account: &EcdsaSecret, rollup: RollupId, nonce: u64) -> Option<By
         value: U256::from(1),
         ..TxEip1559::default()
     };
-    let signature = account.sign(transaction.signature_hash()).ok()?;
-    let signature = Signature::from_raw_array(signature.as_ref()).ok()?;
-    Some(TxEnvelope::from(transaction.into_signed(signature)).encoded_2718().into())
+    sign_transaction(transaction, account).ok()
 }
 
 /// Executes a rollup's signed order as it comes, after checking it: ahead of L1, as a rollup node does that shows its

@@ -22,12 +22,14 @@ mod local;
 mod password;
 mod sign_once;
 mod signer;
+mod transaction;
 
 pub use key_file::{KeyFile, KeyFileError};
 pub use local::{LocalBls, LocalEcdsa};
 pub use password::{Password, PasswordError, PasswordSource};
 pub use sign_once::{ClaimKey, SignOnce, SignerId};
 pub use signer::{BlsSigner, EcdsaSigner, SignerError, Signing, SigningRequest};
+pub use transaction::sign_transaction;
 
 use std::io;
 

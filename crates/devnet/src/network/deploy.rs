@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
-use alloy_eips::{BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{Address, Bytes, Signature, TxKind};
+use alloy_consensus::TxEip1559;
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::{Address, TxKind};
 use earnest_bindings::inbox_creation_code;
 use earnest_chain::SlotClock;
 use earnest_protocol::signing::{EcdsaSecret, Network as Signing, SigningError};
+use earnest_signer::sign_transaction;
 
 use super::NetworkError;
 use crate::execution::ExecutionNode;
@@ -33,10 +34,7 @@ pub(super) async fn deploy_inbox(
         input: inbox_creation_code(network.genesis_fork_version),
         ..TxEip1559::default()
     };
-    let signature = deployer.sign(transaction.signature_hash()).map_err(not_deployed)?;
-    let signature = Signature::from_raw_array(signature.as_ref())
-        .map_err(|error| NetworkError::NotDeployed(error.to_string()))?;
-    let raw: Bytes = TxEnvelope::from(transaction.into_signed(signature)).encoded_2718().into();
+    let raw = sign_transaction(transaction, deployer).map_err(not_deployed)?;
     execution.rpc().send_raw_transaction(&raw).await?;
     // Slot 1 has the first block; a few more may pass on a busy machine.
     let last = clock.start_of(1).saturating_add(clock.slot_ms().saturating_mul(8));
