@@ -2,7 +2,7 @@
 //!
 //! | task | reads | writes |
 //! |---|---|---|
-//! | API (one task a connection) | [`board`], stream feed | queue of commands, bounded by `queue` |
+//! | API (one task a connection) | board, stream feed | queue of commands, bounded by `queue` |
 //! | sequencer (one thread) | queue of commands | journal, then board, answers, feed, sealed segments |
 //! | rights | relay, beacon node, Inbox | queue of commands: windows to take up; board: holders |
 //! | poster | sealed segments, at most 8 a window | L1, relay; queue of commands: events to make durable |

@@ -177,3 +177,37 @@ pub(crate) fn position_claim(draft: &Draft) -> Claim {
     let place = (link.rollup_id.0, link.slot.0, link.segment, link.number);
     Claim { key: place.abi_encode(), value: draft.hash }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use bytes::Bytes;
+
+    fn entry(kind: u16, body: &[u8]) -> Entry {
+        Entry { position: 7, kind, at_ms: 0, body: Bytes::copy_from_slice(body), hash: B256::ZERO }
+    }
+
+    #[test]
+    fn no_bytes_break_the_reader() {
+        bolero::check!().with_type::<(u8, Vec<u8>)>().with_iterations(4_000).for_each(|(kind, body)| {
+            let read = Event::from_entry(&entry(u16::from(*kind % 8), body));
+            // What is read is written back as it was.
+            if let Ok(event @ (Event::Ordered(_) | Event::BatchSigned(_) | Event::SitOut(_))) = read {
+                let again = Event::from_entry(&entry(u16::from(*kind % 8), &event.to_record().unwrap().body));
+                assert_eq!(again.unwrap(), event);
+            }
+        });
+    }
+
+    #[test]
+    fn events_survive_the_journal() {
+        let batch = BatchBody { rollupId: 1, slot: 2, segment: 3, nonce: 4, transaction: vec![5; 40].into() };
+        for event in [Event::BatchSigned(batch), Event::SitOut(9)] {
+            let record = event.to_record().unwrap();
+            assert_eq!(Event::from_entry(&entry(record.kind, &record.body)).unwrap(), event);
+        }
+        let unknown = Event::from_entry(&entry(99, &[])).unwrap_err();
+        assert!(matches!(unknown, RecordError::UnknownKind { position: 7, kind: 99 }));
+    }
+}

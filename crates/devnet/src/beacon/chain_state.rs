@@ -1,8 +1,8 @@
 //! The beacon chain as a state machine of slots, blocks and duties. Pure: no clock, no socket, no BLS.
 //!
-//! A block is imported after [`ChainState::check`], [`ChainState::claim`] and the execution client have let it
-//! pass. Each import and each reorg says what it did to the head and to finality; the shell makes calls and
-//! events of it.
+//! A block is imported after [`ChainState::check_gossip`], [`ChainState::check_contents`], [`ChainState::claim`] and the
+//! execution client have let it pass. Each import and each reorg says what it did to the head and to finality; the
+//! shell makes calls and events of it.
 //!
 //! Rules of this chain, where they are simpler than Ethereum's:
 //! - the head is the block of the highest slot; of two of the same slot the first that came;
