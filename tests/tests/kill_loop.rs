@@ -292,7 +292,9 @@ async fn on_l1(network: &Network, shared: &Shared) -> usize {
             let logs = rpc.logs(&filter.clone().topic1(U256::from(rollup.0))).await.ok()?;
             logs.iter().find_map(|log| {
                 let event = BatchRecorded::decode_log(&log.inner).unwrap().data;
-                ((event.slot, event.segment) == (slot.0, *segment)).then_some(log.transaction_hash?)
+                // Not every execution client keeps to the filter's topics.
+                let found = (event.rollupId, event.slot, event.segment) == (rollup.0, slot.0, *segment);
+                found.then_some(log.transaction_hash?)
             })
         })
         .await;
