@@ -42,6 +42,12 @@ impl ValidatorRecord {
     pub fn is_active(&self) -> bool {
         self.status.starts_with("active")
     }
+
+    /// Whether a relay takes its registration: active, or about to be (builder-specs, `is_eligible_for_registration`).
+    #[must_use]
+    pub fn may_register(&self) -> bool {
+        self.is_active() || self.status.starts_with("pending")
+    }
 }
 
 impl From<ValidatorData> for ValidatorRecord {
