@@ -4,6 +4,7 @@
 //! [`SlotClock`] and [`Lookahead`] are pure: they are told the time and the answers of the nodes. The clients
 //! bound every answer in bytes and every call in time, and take several beacon nodes where there are several.
 
+pub mod agreement;
 pub mod beacon;
 pub mod error;
 pub mod execution;
