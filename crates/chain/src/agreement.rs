@@ -360,4 +360,5 @@ impl Agreement {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
