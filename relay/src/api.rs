@@ -1,9 +1,11 @@
 //! The endpoints, one file each, and the router that is their table of contents.
 
 mod blinded_blocks;
+mod blocks_with_proofs;
 mod builder_blocks;
 mod builder_validators;
 mod constraints;
+mod constraints_stream;
 mod data;
 mod delegate;
 mod delegations;
@@ -53,8 +55,11 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         )
         .route("/constraints/v0/relay/delegations/{slot}", get(delegations::get))
         .route("/constraints/v0/relay/constraints/{slot}", get(get_constraints::get))
+        .route("/constraints/v0/relay/constraints_stream", get(constraints_stream::get))
+        .route("/constraints/v0/relay/blocks_with_proofs", post(blocks_with_proofs::post))
         // Ours.
         .route("/ordering/v1/delegations/{slot}", get(delegations::get_with_receipts))
+        .route("/ordering/v1/constraints/{slot}", get(get_constraints::get_with_receipts))
         .route("/ordering/v1/schedule", get(schedule::get))
         .with_state(relay)
 }

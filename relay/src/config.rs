@@ -1,5 +1,6 @@
 //! What an operator sets.
 
+use crate::builders::BuildersConfig;
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::LimitConfig;
@@ -32,9 +33,19 @@ pub struct Config {
     pub ecdsa_key: KeyFile,
     /// The Inbox contract: the only recipient that a delegate of an allocation entry may constrain.
     pub inbox: Address,
+    /// Execution clients of the network, asked in turn. Default none: then constraints are held without a look at the
+    /// parent's state, and one that can be in no block leaves its slot without a header.
+    #[serde(default)]
+    pub execution: Vec<Url>,
     /// Validators whose delegations are taken. Default none. (The Registry will answer this.)
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// Whose blocks are taken.
+    #[serde(default)]
+    pub builders: BuildersConfig,
+    /// Who executes builders' blocks before they are offered.
+    #[serde(default)]
+    pub simulation: SimulationConfig,
     /// Cut-offs, as parts of a slot.
     #[serde(default)]
     pub timing: TimingConfig,
@@ -77,6 +88,27 @@ impl Default for TimingConfig {
     }
 }
 
+/// Endpoints that execute a block and say whether it is valid and pays what it bids
+/// (`flashbots_validateBuilderSubmissionV2` to `V5`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulationConfig {
+    /// The endpoints, used in turn. Default none: then a block's worth is its builder's claim.
+    pub endpoints: Vec<Url>,
+    /// Milliseconds for one block; one that takes longer is not offered. Default 2,000.
+    pub timeout_ms: u64,
+    /// Blocks simulated at once. Default 4.
+    pub parallel: usize,
+    /// Blocks that wait at most; more are refused. Default 256.
+    pub waiting: usize,
+}
+
+impl Default for SimulationConfig {
+    fn default() -> Self {
+        Self { endpoints: Vec::new(), timeout_ms: 2_000, parallel: 4, waiting: 256 }
+    }
+}
+
 /// Bounds of what is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -100,6 +132,10 @@ pub struct Bounds {
     pub bytes_per_slot: usize,
     /// Constraints held for one slot. Default 64.
     pub constraints_per_slot: usize,
+    /// Streams of constraints at once. Default 256.
+    pub streams: usize,
+    /// Streams of constraints of one client at once. Default 8.
+    pub streams_per_client: usize,
     /// Connections at once. Default 4,096.
     pub connections: usize,
 }
@@ -116,6 +152,8 @@ impl Default for Bounds {
             offered_per_slot: 64,
             bytes_per_slot: 512 << 20,
             constraints_per_slot: 64,
+            streams: 256,
+            streams_per_client: 8,
             connections: 4096,
         }
     }

@@ -226,10 +226,14 @@ async fn publish(
     loop {
         let report =
             relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
-        let verdict = Verdict::of(&report);
+        let mut verdict = Verdict::of(&report);
+        let mut imported = report.imported();
+        // A block that is on the chain already is refused as a second one of its slot.
+        if verdict == Verdict::Refused && relay.beacon.header(&block_root.to_string()).await.is_ok() {
+            (verdict, imported) = (Verdict::Broadcast, true);
+        }
         match verdict {
             Verdict::Broadcast => {
-                let imported = report.imported();
                 tracing::info!(slot, %block_root, imported, "published");
                 let published = Published { slot, block_root, imported };
                 // The block is out; whether this is remembered decides only if it is sent again when asked again.

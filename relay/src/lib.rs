@@ -18,15 +18,21 @@
 
 mod api;
 mod bids;
+mod builders;
 mod config;
+mod cutoff;
+mod cutoff_task;
 mod delivery;
 mod duties;
 mod events;
+mod feed;
 mod held;
 mod ledger;
+mod opt_in;
 mod registrations;
 mod relay;
 mod rules;
+mod simulation;
 mod spool;
 mod start;
 mod submission;
@@ -35,7 +41,8 @@ mod testing;
 mod upkeep;
 mod views;
 
-pub use config::{Bounds, Config, TimingConfig};
+pub use builders::BuildersConfig;
+pub use config::{Bounds, Config, SimulationConfig, TimingConfig};
 pub use earnest_signer::{KeyFile, KeyFileError};
 pub use events::EventError;
 pub use ledger::LedgerError;

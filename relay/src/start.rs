@@ -3,23 +3,29 @@
 use crate::{
     api,
     bids::{Book, Limits, Sealer},
+    builders::Builders,
     config::Config,
+    cutoff_task,
     duties::Duties,
+    feed::Feed,
     ledger::{Ledger, LedgerError},
+    opt_in::Listed,
     relay::{Relay, now_ms},
+    simulation::Simulator,
     spool::Spool,
     upkeep,
 };
 use alloy_primitives::Address;
 use earnest_builder_types::{BlsPublicKey, domain::builder_domain};
-use earnest_chain::{BeaconClient, ChainError, Spec, beacon::Genesis};
+use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
 use earnest_http::{
-    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
+    ClientLimiter, ClientStreams, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
+    telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::window::Timing;
 use earnest_signer::KeyFileError;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +33,9 @@ use url::Url;
 
 /// Pause between questions to beacon nodes that are not up yet.
 const BEACON_RETRY: Duration = Duration::from_millis(250);
+
+/// Time for one call of an execution client.
+const EXECUTION_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Lists of registrations that are verified at once.
 const REGISTERING: usize = 2;
@@ -140,7 +149,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
     let relay = Arc::new(Relay {
-        opted_in: config.opted_in.iter().copied().collect(),
+        opt_in: Box::new(Listed::new(&config.opted_in)),
         clock,
         timing,
         spec,
@@ -154,6 +163,13 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         health: health.clone(),
         tasks: tasks.clone(),
         registering: Semaphore::new(REGISTERING),
+        execution: execution_clients(&config)?,
+        judged: Mutex::default(),
+        feed: Feed::new(),
+        streams: Arc::new(Semaphore::new(config.bounds.streams)),
+        client_streams: ClientStreams::new(config.bounds.streams_per_client, config.clients.clone()),
+        builders: Builders::from(&config.builders),
+        simulator: Simulator::new(&config.simulation)?,
         config,
     });
     restore(&relay).await?;
@@ -167,6 +183,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
     let (watched, token) = (ledger.clone(), tasks.token());
     tasks.spawn("journal", async move {
@@ -182,6 +199,12 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     })?;
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+/// Clients of the execution clients, with as long for a call as the judgement at the cut-off leaves to several.
+fn execution_clients(config: &Config) -> Result<Vec<ExecutionClient>, ChainError> {
+    let options = ExecutionOptions { timeout: EXECUTION_TIMEOUT, ..ExecutionOptions::default() };
+    config.execution.iter().map(|url| ExecutionClient::with_options(url.clone(), &options)).collect()
 }
 
 type Opened = (earnest_builder_types::bls::SecretKey, earnest_protocol::signing::EcdsaSecret, Ledger, Spool);

@@ -1,6 +1,6 @@
 //! Keeping up with the chain.
 
-use crate::relay::Relay;
+use crate::{cutoff_task, relay::Relay};
 use earnest_chain::{BeaconEvent, EventTopic, LookaheadChange};
 use earnest_http::health::Part;
 use futures::StreamExt;
@@ -20,7 +20,17 @@ pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infall
             event = events.next() => event,
         };
         match event {
-            Some(BeaconEvent::PayloadAttributes(attributes)) => relay.duties.write().learn(attributes),
+            Some(BeaconEvent::PayloadAttributes(event)) => {
+                let (slot, parent) = (event.data.proposal_slot, event.data.parent_block_hash);
+                let new = relay.duties.read().newest_parent(slot) != Some(parent);
+                relay.duties.write().learn(event);
+                if new {
+                    let judging = Arc::clone(&relay);
+                    relay
+                        .tasks
+                        .detach(async move { cutoff_task::parent_changed(&judging, slot, parent).await });
+                }
+            }
             Some(BeaconEvent::Head(head)) => {
                 if !relay.duties.read().lookahead.stale_epochs(&head).is_empty() {
                     refresh(&relay, &beacon).await;
@@ -52,6 +62,8 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
             () = tokio::time::sleep(pause) => {}
         }
         let slot = relay.current_slot();
+        survey(&relay, &beacon, slot).await;
+        gauge(&relay);
         relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
         relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
         match relay.ledger.writable() {
@@ -63,6 +75,31 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
             refresh(&relay, &beacon).await;
         }
     }
+}
+
+/// Looks at every beacon node: what is wrong with one is logged, and the relay is ready while one is well.
+async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
+    let survey = relay.beacon.survey(slot).await;
+    for node in &survey.nodes {
+        let usable = if node.standing.is_usable() { 1.0 } else { 0.0 };
+        metrics::gauge!("earnest_relay_beacon_node_usable", "node" => node.node.clone()).set(usable);
+    }
+    let without = u32::try_from(survey.slots_without_block()).unwrap_or(u32::MAX);
+    metrics::gauge!("earnest_relay_slots_without_block").set(f64::from(without));
+    if !survey.usable() {
+        beacon.not_ready("no beacon node is in order");
+    } else if relay.duties.read().proposer(slot).is_some() {
+        beacon.ready();
+    }
+}
+
+/// What is held, for those who watch.
+fn gauge(relay: &Relay) {
+    let views = relay.ledger.views();
+    let held = views.registrations();
+    let number = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+    metrics::gauge!("earnest_relay_registrations_held").set(number(held.len()));
+    metrics::gauge!("earnest_relay_registrations_bytes").set(number(held.bytes()));
 }
 
 /// Asks for the proposers of this epoch and the next.

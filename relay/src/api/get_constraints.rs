@@ -1,24 +1,86 @@
-//! `GET /constraints/v0/relay/constraints/{slot}`
+//! `GET /constraints/v0/relay/constraints/{slot}` and `GET /ordering/v1/constraints/{slot}`
 //!
-//! Constraints that name receivers are for those alone; this relay cannot tell readers apart yet, and shows them to
-//! nobody.
+//! Constraints that name receivers are shown to those alone, to the slot's proposer and to the delegate, by the
+//! `X-Receiver` headers of constraints-specs. The first leaves out what was dropped; the second gives every message with
+//! the relay's receipt, and why a dropped one binds nobody.
 
 use crate::{
-    api::{Params, params, parse},
+    api::{Params, blocking, constraints::receipt, params, parse},
     relay::Relay,
+    views::HeldConstraints,
 };
 use axum::{Json, extract::State};
+use earnest_builder_types::BlsPublicKey;
 use earnest_http::ApiError;
-use earnest_protocol::objects::SignedConstraints;
+use earnest_protocol::{
+    Slot,
+    messages::ReceiptedConstraints,
+    objects::SignedConstraints,
+    receiver::{Receiver, ReceiverError, may_read},
+};
+use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,
+    headers: HeaderMap,
 ) -> Result<Json<Vec<SignedConstraints>>, ApiError> {
     let slot = parse("slot", &params(slot)?)?;
-    let held = relay.ledger.views().constraints(slot);
-    let open =
-        held.iter().map(|held| &held.taken).filter(|taken| taken.constraints.message.receivers.is_empty());
-    Ok(Json(open.map(|taken| taken.constraints.clone()).collect()))
+    let readable = readable(&relay, slot, &headers).await?;
+    let bind = readable.iter().filter(|held| held.dropped().is_none());
+    Ok(Json(bind.map(|held| held.taken.constraints.clone()).collect()))
+}
+
+pub(crate) async fn get_with_receipts(
+    State(relay): State<Arc<Relay>>,
+    slot: Params<String>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<ReceiptedConstraints>>, ApiError> {
+    let slot = parse("slot", &params(slot)?)?;
+    let readable = readable(&relay, slot, &headers).await?;
+    let receipted = readable.iter().map(|held| {
+        Ok(ReceiptedConstraints {
+            constraints: held.taken.constraints.clone(),
+            receipt: receipt(&relay, held)?,
+            dropped: held.dropped().map(str::to_owned),
+        })
+    });
+    receipted.collect::<Result<_, ApiError>>().map(Json)
+}
+
+async fn readable(
+    relay: &Relay,
+    slot: Slot,
+    headers: &HeaderMap,
+) -> Result<Vec<Arc<HeldConstraints>>, ApiError> {
+    let reader = reader(relay, slot, headers).await?;
+    let mut held = relay.ledger.views().constraints(slot.0);
+    held.retain(|held| may_read(&held.taken.constraints.message, reader.as_ref()));
+    Ok(held)
+}
+
+/// The reader's key, if one is shown.
+///
+/// # Errors
+/// 400 for headers that cannot be read, 401 `bad_receiver_signature` for a signature that does not verify.
+pub(super) async fn reader(
+    relay: &Relay,
+    slot: Slot,
+    headers: &HeaderMap,
+) -> Result<Option<BlsPublicKey>, ApiError> {
+    let header = |name| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    let Some(receiver) = Receiver::from_headers(header).map_err(refused)? else { return Ok(None) };
+    let network = relay.config.network;
+    blocking(move || receiver.verify(slot, &network)).await?.map_err(refused)?;
+    Ok(Some(receiver.public_key))
+}
+
+fn refused(error: ReceiverError) -> ApiError {
+    match error {
+        ReceiverError::BadSignature => {
+            ApiError::named(StatusCode::UNAUTHORIZED, "bad_receiver_signature", error.to_string())
+        }
+        ReceiverError::Incomplete | ReceiverError::Malformed(_) => ApiError::bad_request(error.to_string()),
+    }
 }
