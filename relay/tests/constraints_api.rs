@@ -137,19 +137,13 @@ async fn the_stream_tells_what_is_held_and_then_what_comes() {
         format!("event: signed_constraints\ndata: {}", serde_json::to_string(&[constraints]).unwrap())
     };
     assert_eq!(next().await, event(&first));
-    let refused = open(path).await;
-    assert_eq!(refused.status(), 429);
+    assert_eq!(open(path).await.status(), 429);
+    assert_eq!(open(&format!("{path}?slot=x")).await.status(), 400);
     let _hidden = constrain(&world, slot, &proposer, &[transfer(2, 0, 1)], &[61]).await;
     let (third, _) = constrain(&world, slot, &proposer, &[transfer(3, 0, 1)], &[]).await;
     assert_eq!(next().await, event(&third));
     world.stop();
     assert_eq!(next().await, "event: dropped\ndata: the relay is stopping");
-    assert_eq!(open_code(&world, &format!("{path}?slot=x")).await, None);
-}
-
-/// The status, or none if the relay is gone.
-async fn open_code(world: &World, path: &str) -> Option<u16> {
-    world.http.get(world.url(path)).send().await.ok().map(|response| response.status().as_u16())
 }
 
 /// An execution client whose accounts have nonce 0 and one ether, but sender 2's is used.
