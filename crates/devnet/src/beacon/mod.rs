@@ -326,6 +326,8 @@ fn settings(options: &BeaconOptions) -> Result<Settings, StartError> {
         },
         clock,
         validators: options.validators.clone(),
+        // A key that is there twice is found at its first place.
+        indices: options.validators.iter().copied().zip(0..).collect::<Vec<_>>().into_iter().rev().collect(),
         fee_recipient: options.fee_recipient,
     })
 }
