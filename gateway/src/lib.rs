@@ -42,7 +42,7 @@ use alloy_primitives::Address;
 use earnest_chain::{BeaconClient, ChainError, ExecutionClient};
 use earnest_client::{ClientError, RelayClient};
 use earnest_http::{
-    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
+    ClientLimiter, ClientStreams, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
     telemetry::{TelemetryError, metrics_handle},
 };
 use earnest_journal::{Journal, Log, OpenError, Options};
@@ -56,7 +56,7 @@ pub use recovery::RecoveryError;
 pub use sequencer::SequencerError;
 
 use crate::{
-    api::{ApiState, ClientStreams},
+    api::ApiState,
     batch::Poster,
     board::Board,
     queue::Queue,

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod body;
+pub mod client_streams;
 pub mod error;
 pub mod health;
 pub mod layers;
@@ -19,6 +20,7 @@ pub mod supervise;
 pub mod telemetry;
 
 pub use body::{BodyError, BodyLimits, read_body};
+pub use client_streams::{ClientStream, ClientStreams};
 pub use error::{ApiError, Code};
 pub use health::Health;
 pub use limit::{ClientLimiter, LimitConfig};

@@ -1,6 +1,5 @@
 //! The searchers' and rollups' API: a table of contents, one file for each endpoint.
 
-mod client_streams;
 mod info;
 mod openapi;
 mod receipt;
@@ -11,13 +10,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::Address;
 use axum::{Router, extract::DefaultBodyLimit, routing::get};
-use earnest_http::{ApiError, ClientLimiter};
+use earnest_http::{ApiError, ClientLimiter, ClientStreams};
 use earnest_protocol::{RollupId, objects::Policy, signing::Network, tx::TxRules};
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-pub(crate) use client_streams::ClientStreams;
 
 use crate::{board::Board, queue::Queue, rollup_state::RollupState, stream::Feed};
 

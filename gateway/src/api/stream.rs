@@ -210,7 +210,7 @@ pub(super) mod tests {
 
     use alloy_primitives::{Address, Bytes};
     use axum::response::IntoResponse;
-    use earnest_http::{Code, LimitConfig};
+    use earnest_http::{ClientStreams, Code, LimitConfig};
     use earnest_journal::{Batch, Journal, Log, Options};
     use earnest_protocol::{
         Slot,
@@ -223,7 +223,6 @@ pub(super) mod tests {
     use tokio_util::sync::CancellationToken;
 
     use crate::{
-        api::ClientStreams,
         board::Board,
         queue::Queue,
         records::OrderedBody,

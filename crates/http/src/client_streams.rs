@@ -1,18 +1,16 @@
 //! How many streams one client has open.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
-
-use earnest_http::{ApiError, LimitConfig, limit::client_address};
+use crate::error::ApiError;
+use crate::limit::{LimitConfig, client_address, group};
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Counts open streams for each client's address.
 #[derive(Debug)]
-pub(crate) struct ClientStreams {
+pub struct ClientStreams {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
     most: usize,
     /// For its trusted proxies.
@@ -21,13 +19,14 @@ pub(crate) struct ClientStreams {
 
 /// One stream of a client, counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct ClientStream {
+pub struct ClientStream {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
     client: IpAddr,
 }
 
 impl ClientStreams {
-    pub(crate) fn new(most: usize, clients: LimitConfig) -> Self {
+    /// At most `most` streams for each client.
+    pub fn new(most: usize, clients: LimitConfig) -> Self {
         Self { open: Arc::default(), most, clients }
     }
 
@@ -35,8 +34,8 @@ impl ClientStreams {
     ///
     /// # Errors
     /// 429 `too_many_streams`.
-    pub(super) fn open(&self, peer: IpAddr, headers: &HeaderMap) -> Result<ClientStream, ApiError> {
-        let client = one_client(client_address(peer, headers, &self.clients.trusted_proxies));
+    pub fn open(&self, peer: IpAddr, headers: &HeaderMap) -> Result<ClientStream, ApiError> {
+        let client = group(client_address(peer, headers, &self.clients.trusted_proxies));
         let mut open = self.open.lock();
         let count = open.get(&client).copied().unwrap_or_default();
         if count >= self.most {
@@ -58,14 +57,6 @@ impl Drop for ClientStream {
         } else {
             open.insert(self.client, left);
         }
-    }
-}
-
-/// One client per IPv4 address, and per IPv6 /64, which one host has whole.
-fn one_client(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
