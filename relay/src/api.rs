@@ -13,6 +13,7 @@ mod header_with_proofs;
 mod register;
 mod schedule;
 mod status;
+mod top_bid;
 
 use crate::relay::Relay;
 use axum::{
@@ -42,7 +43,14 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         // Relay API, for builders and everyone.
         .route("/relay/v1/builder/validators", get(builder_validators::get))
         .route("/relay/v1/builder/blocks", post(builder_blocks::post))
-        .route("/relay/v1/data/bidtraces/proposer_payload_delivered", get(data::proposer_payload_delivered))
+        .route("/relay/v1/builder/top_bid", get(top_bid::get))
+        .route("/ws/v1/top_bid", get(top_bid::get))
+        .route(
+            "/relay/v1/data/bidtraces/proposer_payload_delivered",
+            get(data::proposer_payload_delivered::get),
+        )
+        .route("/relay/v1/data/bidtraces/builder_blocks_received", get(data::builder_blocks_received::get))
+        .route("/relay/v1/data/validator_registration", get(data::validator_registration::get))
         // Constraints API.
         .route("/constraints/v0/builder/delegate", post(delegate::post))
         .route("/constraints/v0/builder/constraints", post(constraints::post))

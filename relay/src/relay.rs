@@ -2,6 +2,7 @@
 
 use crate::{
     bids::Book, config::Config, duties::Duties, events::DelegationTaken, held::Required, ledger::Ledger,
+    received::Received, streams::Streams,
 };
 use alloy_primitives::B256;
 use earnest_builder_types::{BlsPublicKey, ForkName, domain::beacon_proposer_domain};
@@ -34,6 +35,8 @@ pub(crate) struct Relay {
     pub(crate) beacon: BeaconClient,
     pub(crate) ledger: Ledger,
     pub(crate) book: Book,
+    pub(crate) received: Received,
+    pub(crate) streams: Streams,
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
@@ -76,6 +79,11 @@ impl Relay {
     /// Until when constraints for a slot are taken.
     pub(crate) fn cutoff_ms(&self, slot: u64) -> u64 {
         self.clock.start_of(slot).saturating_sub(self.timing.constraint_cutoff.of(self.clock.slot_ms()))
+    }
+
+    /// Seconds from the slot's start to `at_ms`, for histograms; 0 before it.
+    pub(crate) fn seconds_into(&self, slot: u64, at_ms: u64) -> f64 {
+        SlotClock::until(self.clock.start_of(slot), at_ms).as_secs_f64()
     }
 
     /// Whether the slot is delegated by the validator that proposes it.

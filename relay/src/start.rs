@@ -6,18 +6,21 @@ use crate::{
     config::Config,
     duties::Duties,
     ledger::{Ledger, LedgerError},
+    meters,
+    received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
     spool::Spool,
+    streams::Streams,
     upkeep,
 };
 use alloy_primitives::Address;
-use earnest_builder_types::{BlsPublicKey, domain::builder_domain};
+use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
 use earnest_chain::{BeaconClient, ChainError, Spec, beacon::Genesis};
 use earnest_http::{
     ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
 };
 use earnest_journal::Options;
-use earnest_protocol::window::Timing;
+use earnest_protocol::{signing::EcdsaSecret, window::Timing};
 use earnest_signer::KeyFileError;
 use parking_lot::RwLock;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -110,6 +113,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 
 async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let metrics = telemetry::metrics_handle()?;
+    meters::declare();
     let beacon = BeaconClient::new(config.beacon.clone())?;
     let (genesis, spec) = network(&beacon, Duration::from_secs(config.beacon_wait_secs)).await?;
     same_network(&config, &genesis, &spec)?;
@@ -119,7 +123,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     timing.constraint_cutoff = config.timing.constraint_cutoff;
 
     let blocking = config.clone();
-    let (bls, ecdsa, ledger, spool) =
+    let Opened { bls, ecdsa, ledger, spool, received, recorder } =
         tokio::task::spawn_blocking(move || open(&blocking)).await.map_err(|_| StartError::Stopped)??;
     let builder_domain = builder_domain(config.network.genesis_fork_version);
     let limits = Limits {
@@ -139,6 +143,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
     journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
+    let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
         opted_in: config.opted_in.iter().copied().collect(),
         clock,
@@ -150,6 +155,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         beacon,
         ledger: ledger.clone(),
         book,
+        received,
+        streams: Streams::new(streams, per_client, config.clients.clone()),
         duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
         health: health.clone(),
         tasks: tasks.clone(),
@@ -168,6 +175,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    tasks.spawn("received", recorder.run(Arc::clone(&relay)));
+    tasks.spawn("meters", meters::run(Arc::clone(&relay)));
     let (watched, token) = (ledger.clone(), tasks.token());
     tasks.spawn("journal", async move {
         tokio::select! {
@@ -184,7 +193,15 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
 }
 
-type Opened = (earnest_builder_types::bls::SecretKey, earnest_protocol::signing::EcdsaSecret, Ledger, Spool);
+/// What the disk has.
+struct Opened {
+    bls: SecretKey,
+    ecdsa: EcdsaSecret,
+    ledger: Ledger,
+    spool: Spool,
+    received: Received,
+    recorder: Recorder,
+}
 
 /// Everything on the disk.
 fn open(config: &Config) -> Result<Opened, StartError> {
@@ -194,7 +211,11 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let payloads = config.data_dir.join("payloads");
     let spool = Spool::open(&payloads, config.free_space_floor)
         .map_err(|source| StartError::Io { what: format!("cannot use {}", payloads.display()), source })?;
-    Ok((bls, ecdsa, ledger, spool))
+    let bids = config.data_dir.join("received");
+    let room = Room { bids: config.bounds.received_bids, per_slot: config.bounds.received_per_slot };
+    let (received, recorder) = Received::open(&bids, config.free_space_floor, room)
+        .map_err(|source| StartError::Io { what: format!("cannot use {}", bids.display()), source })?;
+    Ok(Opened { bls, ecdsa, ledger, spool, received, recorder })
 }
 
 /// Offers again what was on offer before a restart.

@@ -25,13 +25,13 @@ pub(crate) async fn post(
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let started = Instant::now();
+    let (started, received_at_ms) = (Instant::now(), relay.now_ms());
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let cancels = matches!(options.cancellations.as_deref(), Some("1" | "true"));
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
-    let placed = blocking(move || take(&relay, media, stated, &body, cancels)).await?;
+    let placed = blocking(move || take(&relay, media, stated, &body, cancels, received_at_ms)).await?;
     let outcome = match &placed {
         Ok(Placed::Best) => "best",
         Ok(Placed::Held) => "held",
@@ -53,10 +53,14 @@ fn take(
     stated: Option<ForkName>,
     body: &[u8],
     cancels: bool,
+    received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
     let submission = decode(relay, media, stated, body)?;
     let slot = submission.message().slot;
     check(relay, &submission)?;
+    let payload = submission.payload();
+    let num_tx = payload.transactions().len() as u64;
+    relay.received.record(submission.message(), payload.block_number(), num_tx, received_at_ms);
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
     let proposer = candidate.trace.proposer_pubkey;

@@ -132,6 +132,7 @@ fn receipt(relay: &Relay, taken: &ConstraintsTaken) -> Result<SignedConstraintRe
         received_at_ms: taken.received_at_ms,
         status: ConstraintStatus::Held,
     };
+    metrics::counter!("earnest_relay_constraint_receipts_total", "status" => "held").increment(1);
     SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
         .map_err(|_| ApiError::internal())
 }

@@ -1,6 +1,8 @@
 //! A relay beside a beacon node, a builder and an execution chain in memory, spoken to over HTTP alone.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod workshop;
+
 use alloy_primitives::{Address, B256, Bytes, hex};
 use earnest_builder_types::{
     BlindedBeaconBlock, BlsPublicKey, Eth1Data, ProposalContext, SignedBlindedBeaconBlock, SignedBuilderBid,
@@ -23,7 +25,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 /// Longest that any one thing may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One relay and what it stands on.
 pub(crate) struct World {
@@ -96,6 +98,12 @@ impl World {
         // Starting the relay installed the process's TLS provider.
         let http = reqwest::Client::new();
         Self { node, engine, keys, network, relay, http, config, stop, _directory: directory }
+    }
+
+    /// Stops the relay and waits until it is down.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.relay.join().await.unwrap();
     }
 
     /// Stops the relay and starts it again on the same data, elsewhere.
