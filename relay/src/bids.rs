@@ -11,7 +11,7 @@ use crate::{
     spool::Spool,
     top_bids::{self, TopBids},
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use contest::{Contest, Contests, Standing};
 use earnest_builder_types::BlsPublicKey;
@@ -264,6 +264,13 @@ impl Book {
         let live = self.top_bids.subscribe();
         let ahead = served.iter().filter(|(key, _)| key.slot >= slot);
         (ahead.map(|(key, served)| top_bids::update(key, Some(served))).collect(), live)
+    }
+
+    /// Value and builder of the bid on offer that is worth most to a proposer, on whatever parent.
+    pub(crate) fn leading(&self, slot: u64, proposer: &BlsPublicKey) -> Option<(U256, BlsPublicKey)> {
+        let served = self.served.read();
+        let wanted = served.iter().filter(|(key, _)| key.slot == slot && key.proposer == *proposer);
+        wanted.map(|(_, on)| (on.candidate.trace.value, on.candidate.trace.builder_pubkey)).max()
     }
 
     /// Forgets what lies before `slot`.

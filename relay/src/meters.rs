@@ -17,31 +17,34 @@ pub(crate) enum Kind {
     Histogram,
 }
 
+/// A label and its values; none if these are not known before.
+type Label = (&'static str, &'static [&'static str]);
+
 /// One metric.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Meter {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// Its label and the label's values, if it has one.
-    pub(crate) label: Option<(&'static str, &'static [&'static str])>,
+    /// Its labels, each with its values if these are few.
+    pub(crate) labels: &'static [Label],
     pub(crate) meaning: &'static str,
 }
 
 const fn counter(name: &'static str, meaning: &'static str) -> Meter {
-    Meter { name, kind: Kind::Counter, label: None, meaning }
+    Meter { name, kind: Kind::Counter, labels: &[], meaning }
 }
 
 const fn gauge(name: &'static str, meaning: &'static str) -> Meter {
-    Meter { name, kind: Kind::Gauge, label: None, meaning }
+    Meter { name, kind: Kind::Gauge, labels: &[], meaning }
 }
 
 const fn histogram(name: &'static str, meaning: &'static str) -> Meter {
-    Meter { name, kind: Kind::Histogram, label: None, meaning }
+    Meter { name, kind: Kind::Histogram, labels: &[], meaning }
 }
 
 impl Meter {
-    const fn by(mut self, label: &'static str, values: &'static [&'static str]) -> Self {
-        self.label = Some((label, values));
+    const fn by(mut self, labels: &'static [Label]) -> Self {
+        self.labels = labels;
         self
     }
 }
@@ -49,13 +52,13 @@ impl Meter {
 /// Every metric; `README.md` has the same in a table.
 pub(crate) const METERS: &[Meter] = &[
     counter("earnest_relay_headers_total", "Requests for a header in time; `no` is 204")
-        .by("served", &["yes", "no"]),
+        .by(&[("served", &["yes", "no"])]),
     histogram("earnest_relay_header_delay_seconds", "From `Date-Milliseconds` of a request to its arrival"),
     histogram(
         "earnest_relay_header_slot_seconds",
         "Time into the slot at which a header was asked for; 0 before it",
     ),
-    counter("earnest_relay_payloads_total", "Blinded blocks").by("outcome", &["delivered", "refused"]),
+    counter("earnest_relay_payloads_total", "Blinded blocks").by(&[("outcome", &["delivered", "refused"])]),
     histogram(
         "earnest_relay_payload_seconds",
         "From a blinded block to its answer, with the wait of an early one",
@@ -69,12 +72,12 @@ pub(crate) const METERS: &[Meter] = &[
         "What proposers were promised by payloads delivered, in gwei",
     ),
     histogram("earnest_relay_publish_seconds", "One round of publishing a block to all beacon nodes")
-        .by("outcome", &["imported", "broadcast", "refused", "unreachable", "unsure"]),
+        .by(&[("outcome", &["imported", "broadcast", "refused", "unreachable", "unsure"])]),
     counter("earnest_relay_submissions_total", "Builders' blocks")
-        .by("outcome", &["best", "held", "worse", "full", "refused"]),
+        .by(&[("outcome", &["best", "held", "worse", "full", "refused"])]),
     histogram("earnest_relay_submission_seconds", "From a submission's head to its answer"),
     counter("earnest_relay_received_bids_total", "Bids for the data API; `left_out` found the channel full")
-        .by("outcome", &["written", "not_written", "left_out"]),
+        .by(&[("outcome", &["written", "not_written", "left_out"])]),
     gauge("earnest_relay_received_bids", "Bids that the data API can show"),
     gauge(
         "earnest_relay_bidding_builders",
@@ -82,9 +85,9 @@ pub(crate) const METERS: &[Meter] = &[
     ),
     gauge("earnest_relay_top_bid_eth", "Value of the bid that last came to lead, in ether; 0 if none leads"),
     counter("earnest_relay_top_bid_updates_total", "Changes of the bid that leads"),
-    gauge("earnest_relay_streams", "Streams open").by("stream", &["top_bid"]),
+    gauge("earnest_relay_streams", "Streams open").by(&[("stream", &["top_bid"])]),
     counter("earnest_relay_streams_dropped_total", "Streams that the relay ended")
-        .by("reason", &["stopping", "slow", "silent", "chatty"]),
+        .by(&[("stream", &["top_bid"]), ("reason", &["stopping", "slow", "silent", "chatty"])]),
     counter("earnest_relay_registrations_total", "Registrations taken"),
     gauge("earnest_relay_registrations", "Validators registered"),
     counter("earnest_relay_delegations_total", "Delegations taken"),
@@ -94,34 +97,53 @@ pub(crate) const METERS: &[Meter] = &[
     ),
     counter("earnest_relay_constraints_total", "Messages of constraints taken"),
     counter("earnest_relay_constraint_receipts_total", "Receipts of constraints signed")
-        .by("status", &["held"]),
+        .by(&[("status", &["held"])]),
     gauge("earnest_relay_constraints", "Messages of constraints held for this slot and later ones"),
     gauge("earnest_relay_slot", "The slot that runs now"),
     gauge("earnest_relay_lookahead_slots", "Slots from this one on whose proposers are known"),
     gauge("earnest_relay_ready", "1 if the relay can do its work, as `/readyz` says"),
     gauge("earnest_relay_journal_records", "Records in the journal"),
     gauge("earnest_relay_journal_bytes", "Bytes of the journal on the disk"),
-    gauge("earnest_relay_info", "Always 1; its labels `version` and `relay` (the address) say what runs"),
+    gauge("earnest_relay_info", "Always 1; its labels say what runs, and by what address")
+        .by(&[("version", &[]), ("relay", &[])]),
+    histogram(
+        "earnest_http_request_seconds",
+        "From a request to the head of its answer, of every role of the process",
+    )
+    .by(&[("route", &[]), ("status", &[])]),
+    counter("earnest_http_limited_total", "Requests refused because their client sent too many"),
+    counter("earnest_http_connections_refused_total", "Connections closed because their client has too many"),
+    counter("earnest_http_panics_total", "Requests that met a defect, answered by 500"),
 ];
 
 /// Describes every metric, and sets those of them that count to what they begin with.
 pub(crate) fn declare() {
     for meter in METERS {
-        let Meter { name, kind, label, meaning } = *meter;
+        let Meter { name, kind, labels, meaning } = *meter;
         match kind {
             Kind::Counter => {
                 metrics::describe_counter!(name, meaning);
-                match label {
-                    None => metrics::counter!(name).increment(0),
-                    Some((label, values)) => {
-                        values.iter().for_each(|value| metrics::counter!(name, label => *value).increment(0));
-                    }
+                for series in series(labels) {
+                    metrics::counter!(name, &series).increment(0);
                 }
             }
             Kind::Gauge => metrics::describe_gauge!(name, meaning),
             Kind::Histogram => metrics::describe_histogram!(name, meaning),
         }
     }
+}
+
+/// Every combination of the labels' values.
+fn series(labels: &'static [Label]) -> Vec<Vec<(&'static str, &'static str)>> {
+    let mut all = vec![Vec::new()];
+    for (label, values) in labels {
+        let longer = |before: &Vec<_>| {
+            let before = before.clone();
+            values.iter().map(move |value| [before.as_slice(), &[(*label, *value)]].concat())
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
 }
 
 /// Reads the gauges until shutdown.
@@ -170,4 +192,39 @@ fn read(relay: &Relay) {
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
 const fn float(value: u64) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_readme_has_every_metric() {
+        let readme = include_str!("../README.md");
+        let shown: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `earnest_")).collect();
+        let expected: Vec<String> = METERS
+            .iter()
+            .map(|meter| {
+                let label = |(name, values): &Label| {
+                    let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+                    let colon = if values.is_empty() { "" } else { ": " };
+                    format!("`{name}`{colon}{}", values.join(", "))
+                };
+                let labels: Vec<String> = meter.labels.iter().map(label).collect();
+                let kind = format!("{:?}", meter.kind).to_lowercase();
+                format!("| `{}` | {kind} | {} | {} |", meter.name, labels.join("; "), meter.meaning)
+            })
+            .collect();
+        assert_eq!(shown, expected, "as it should be:\n{}\n", expected.join("\n"));
+    }
+
+    #[test]
+    fn every_combination_of_labels_is_a_series() {
+        assert_eq!(series(&[]), [vec![]]);
+        assert_eq!(
+            series(&[("a", &["1", "2"]), ("b", &["3"])]),
+            [vec![("a", "1"), ("b", "3")], vec![("a", "2"), ("b", "3")]]
+        );
+        assert_eq!(series(&[("a", &[])]), Vec::<Vec<_>>::new());
+    }
 }

@@ -1,8 +1,8 @@
 //! The relay's state, shared by its endpoints and tasks.
 
 use crate::{
-    bids::Book, config::Config, duties::Duties, events::DelegationTaken, held::Required, ledger::Ledger,
-    received::Received, streams::Streams,
+    api::StatusPage, bids::Book, config::Config, duties::Duties, events::DelegationTaken, held::Required,
+    ledger::Ledger, received::Received, streams::Streams,
 };
 use alloy_primitives::B256;
 use earnest_builder_types::{BlsPublicKey, ForkName, domain::beacon_proposer_domain};
@@ -37,6 +37,7 @@ pub(crate) struct Relay {
     pub(crate) book: Book,
     pub(crate) received: Received,
     pub(crate) streams: Streams,
+    pub(crate) status_page: StatusPage,
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,

@@ -157,6 +157,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         book,
         received,
         streams: Streams::new(streams, per_client, config.clients.clone()),
+        status_page: api::StatusPage::default(),
         duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
         health: health.clone(),
         tasks: tasks.clone(),

@@ -4,7 +4,7 @@
 //! nobody.
 
 use crate::{
-    api::{Params, params, parse},
+    api::{Params, openapi::schemas, params, parse},
     relay::Relay,
 };
 use axum::{Json, extract::State};
@@ -12,6 +12,17 @@ use earnest_http::ApiError;
 use earnest_protocol::objects::SignedConstraints;
 use std::sync::Arc;
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/relay/constraints/{slot}",
+    tag = "constraints",
+    params(("slot" = String, Path, description = "The slot, decimal")),
+    responses(
+        (status = 200, description = "Constraints held that everyone may read, in the order they came", body = Vec<schemas::SignedConstraints>),
+        (status = 400, description = "The slot is no number", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,

@@ -7,7 +7,7 @@
 //!
 //! The relay pings; a reader that says nothing for too long, or falls too far behind, is dropped with a reason.
 
-use crate::relay::Relay;
+use crate::{api::openapi::schemas, relay::Relay};
 use axum::{
     Error, Extension,
     extract::{
@@ -70,6 +70,26 @@ impl Dropped {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/relay/v1/builder/top_bid",
+    tag = "builders",
+    responses(
+        (
+            status = 101,
+            description = "A WebSocket, also at `/ws/v1/top_bid`. Binary messages of 188 bytes, each the SSZ of `timestamp: \
+                           uint64` (Unix milliseconds), `slot: uint64`, `block_number: uint64`, `block_hash: Bytes32`, \
+                           `parent_hash: Bytes32`, `builder_pubkey: Bytes48`, `fee_recipient: Bytes20`, `value: uint256`: \
+                           first the bids that lead now, then one whenever another bid leads the auction of a slot, parent \
+                           and proposer, a fall included. If none leads any more, value, block hash and builder are zero. \
+                           Pings must be answered. Closed with 1001 when the relay stops, with 1008 and a reason when the \
+                           reader is too slow, silent or too chatty.",
+        ),
+        (status = 400, description = "No WebSocket handshake", body = schemas::Problem),
+        (status = 429, description = "`too_many_streams` of this client, `busy`", body = schemas::Problem),
+        (status = 503, description = "`too_many_streams`", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
