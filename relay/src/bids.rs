@@ -86,21 +86,21 @@ impl Book {
         self.sealer.key.public_key()
     }
 
-    /// Takes a bid. What it must hold is proven before the lock is taken and read again under it, so that no constraint
-    /// slips between them.
+    /// Takes a bid; a cancellable one replaces the builder's last such bid, even if it is worth less. What it must hold is
+    /// proven before the lock is taken and read again under it, so that no constraint slips between them.
     pub(crate) fn place(
         &self,
         candidate: Candidate,
-        cancels: bool,
+        cancellable: bool,
         required: impl Fn() -> Arc<[Required]>,
     ) -> Result<Placed, SealError> {
-        self.place_shared(Arc::new(candidate), cancels, required)
+        self.place_shared(Arc::new(candidate), cancellable, required)
     }
 
     fn place_shared(
         &self,
         candidate: Arc<Candidate>,
-        cancels: bool,
+        cancellable: bool,
         required: impl Fn() -> Arc<[Required]>,
     ) -> Result<Placed, SealError> {
         let mut wanted = required();
@@ -110,24 +110,20 @@ impl Book {
             let now = required();
             if now == wanted {
                 let arrival = contests.arrival();
-                return self.place_judged(&mut contests, Standing { candidate, arrival, proofs }, cancels);
+                let next = Standing { candidate, cancellable, arrival, proofs };
+                return self.place_judged(&mut contests, next);
             }
             wanted = now;
         }
     }
 
-    fn place_judged(
-        &self,
-        contests: &mut Contests,
-        next: Standing,
-        cancels: bool,
-    ) -> Result<Placed, SealError> {
+    fn place_judged(&self, contests: &mut Contests, next: Standing) -> Result<Placed, SealError> {
         let key = BidKey::of(&next.candidate.trace);
         let candidate = Arc::clone(&next.candidate);
-        if !contests.is_news(&key, &next, cancels) {
+        if !contests.is_news(&key, &next) {
             return Ok(Placed::Worse);
         }
-        if (cancels || contests.would_lead(&key, &next)) && !self.may_offer(&key, &candidate) {
+        if (next.cancellable || contests.would_lead(&key, &next)) && !self.may_offer(&key, &candidate) {
             return Ok(Placed::Full);
         }
         if !contests.place(key, next, &self.limits) {

@@ -1,9 +1,13 @@
 //! Which registrations are new, and which are good. Pure.
 
+mod store;
+
+pub(crate) use store::Registrations;
+
 use alloy_primitives::B256;
 use earnest_builder_types::{BlsPublicKey, SignedValidatorRegistration};
 use earnest_http::ApiError;
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 /// How far a registration's time may be ahead, in seconds.
 const MAX_AHEAD_SECS: u64 = 10;
@@ -33,12 +37,12 @@ pub(crate) struct Fresh {
     pub(crate) early: Vec<BlsPublicKey>,
 }
 
-/// What has to be verified: for each validator the newest, if it is newer than the one held. Those that are no newer
-/// cost no cryptography and are passed over without an error, as validators send the same ones every epoch.
+/// What has to be verified: for each validator the newest, if it is newer than the one held, whose time `held` tells. Those
+/// that are no newer cost no cryptography and are passed over without an error, as validators send the same ones every epoch.
 pub(crate) fn fresh(
     all: Vec<SignedValidatorRegistration>,
     now_secs: u64,
-    held: impl Fn(&BlsPublicKey) -> Option<Arc<SignedValidatorRegistration>>,
+    held: impl Fn(&BlsPublicKey) -> Option<u64>,
 ) -> Fresh {
     let mut early = Vec::new();
     let mut newest: HashMap<BlsPublicKey, SignedValidatorRegistration> = HashMap::new();
@@ -48,7 +52,7 @@ pub(crate) fn fresh(
             early.push(key);
             continue;
         }
-        let known = held(&key).map(|held| held.message.timestamp);
+        let known = held(&key);
         let seen = newest.get(&key).map(|seen| seen.message.timestamp);
         if known.max(seen).is_none_or(|known| timestamp > known) {
             newest.insert(key, registration);
@@ -81,9 +85,31 @@ pub(crate) fn verify(all: Vec<SignedValidatorRegistration>, builder_domain: B256
     }
 }
 
+/// Registrations that were not taken, by cause.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Untaken {
+    /// Their signature does not verify.
+    pub(crate) bad: Vec<BlsPublicKey>,
+    /// They are signed for a time that has not come.
+    pub(crate) early: Vec<BlsPublicKey>,
+    /// No beacon node knows the key as that of a validator that is active or about to be.
+    pub(crate) unknown: Vec<BlsPublicKey>,
+}
+
+impl Untaken {
+    /// Whether every one was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bad.is_empty() && self.early.is_empty() && self.unknown.is_empty()
+    }
+}
+
 /// The answer to a list of which some were not taken; the others are registered.
-pub(crate) fn refusal(bad: &[BlsPublicKey], early: &[BlsPublicKey]) -> ApiError {
-    let causes = [("signature does not verify", bad), ("timestamp is in the future", early)];
+pub(crate) fn refusal(untaken: &Untaken) -> ApiError {
+    let causes = [
+        ("signature does not verify", &untaken.bad),
+        ("timestamp is in the future", &untaken.early),
+        ("not an active or pending validator", &untaken.unknown),
+    ];
     let told = causes.iter().filter(|(_, keys)| !keys.is_empty()).map(|(cause, keys)| {
         let names: Vec<String> = keys.iter().take(NAMED).map(ToString::to_string).collect();
         let more = keys.len().saturating_sub(NAMED);
@@ -114,8 +140,8 @@ mod tests {
 
     #[test]
     fn only_newer_ones_are_fresh() {
-        let held = Arc::new(registration(1, 500));
-        let lookup = |key: &BlsPublicKey| (*key == held.message.pubkey).then(|| Arc::clone(&held));
+        let held = registration(1, 500);
+        let lookup = |key: &BlsPublicKey| (*key == held.message.pubkey).then_some(500);
         let times = |list: Vec<SignedValidatorRegistration>| {
             let mut times: Vec<_> = list.iter().map(|one| one.message.timestamp).collect();
             times.sort_unstable();
@@ -142,9 +168,19 @@ mod tests {
         let judged = fresh(vec![registration(1, 5), early.clone(), registration(3, 5)], NOW, |_| None);
         assert_eq!(judged.new.len(), 2);
         assert_eq!(judged.early, [early.message.pubkey]);
-        let error = refusal(&[], &judged.early);
+        let error = refusal(&Untaken { early: judged.early, ..Untaken::default() });
         assert_eq!(error.body()["code"], 400);
         assert_eq!(error.message, format!("timestamp is in the future: {}", early.message.pubkey));
+        let both = Untaken {
+            bad: vec![early.message.pubkey],
+            unknown: vec![BlsPublicKey::ZERO],
+            ..Untaken::default()
+        };
+        assert!(
+            refusal(&both)
+                .message
+                .ends_with(&format!("; not an active or pending validator: {}", BlsPublicKey::ZERO))
+        );
     }
 
     #[test]
@@ -168,7 +204,8 @@ mod tests {
         let judged = verify(vec![registration(1, 5), bad, registration(3, 5)], builder_domain([0; 4]));
         assert_eq!(judged.good, [registration(1, 5), registration(3, 5)]);
         assert_eq!(judged.bad, [key]);
-        assert_eq!(refusal(&judged.bad, &[]).message, format!("signature does not verify: {key}"));
-        assert!(refusal(&[key; 10], &[]).message.ends_with("and 2 more"));
+        let refused = |bad: Vec<BlsPublicKey>| refusal(&Untaken { bad, ..Untaken::default() }).message;
+        assert_eq!(refused(judged.bad), format!("signature does not verify: {key}"));
+        assert!(refused(vec![key; 10]).ends_with("and 2 more"));
     }
 }

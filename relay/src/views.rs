@@ -3,11 +3,12 @@
 use crate::{
     events::{ConstraintsTaken, DelegationTaken, Event, Published, Unblinded},
     held::Required,
+    registrations::Registrations,
 };
 use alloy_primitives::B256;
-use earnest_builder_types::{BlsPublicKey, SignedValidatorRegistration};
+use earnest_builder_types::BlsPublicKey;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
@@ -37,7 +38,7 @@ impl HeldConstraints {
 /// Everything that outlives a crash.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
-    registrations: HashMap<BlsPublicKey, Arc<SignedValidatorRegistration>>,
+    registrations: Registrations,
     delegations: BTreeMap<u64, Vec<Arc<DelegationTaken>>>,
     constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
@@ -49,15 +50,8 @@ impl Views {
     pub(crate) fn apply(&mut self, event: Event) {
         match event {
             Event::Registrations(registrations) => {
-                for registration in registrations {
-                    let key = registration.message.pubkey;
-                    let newer = self
-                        .registrations
-                        .get(&key)
-                        .is_none_or(|held| held.message.timestamp < registration.message.timestamp);
-                    if newer {
-                        self.registrations.insert(key, Arc::new(registration));
-                    }
+                for registration in &registrations {
+                    self.registrations.insert(registration);
                 }
             }
             Event::Delegation(taken) => {
@@ -97,14 +91,9 @@ impl Views {
         }
     }
 
-    /// A validator's registration.
-    pub(crate) fn registration(&self, key: &BlsPublicKey) -> Option<Arc<SignedValidatorRegistration>> {
-        self.registrations.get(key).cloned()
-    }
-
-    /// How many validators are registered.
-    pub(crate) fn registered(&self) -> usize {
-        self.registrations.len()
+    /// Every registration.
+    pub(crate) const fn registrations(&self) -> &Registrations {
+        &self.registrations
     }
 
     /// Delegations for a slot, in the order they came.

@@ -1,5 +1,7 @@
 //! A small JSON-RPC client of an execution client: the calls that our roles make, on alloy's types.
 
+mod account_states;
+
 use std::{
     sync::{
         Arc,
@@ -8,12 +10,13 @@ use std::{
     time::Duration,
 };
 
+pub use account_states::AccountState;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::{
     Block, FeeHistory, Filter, Log, Transaction, TransactionReceipt, TransactionRequest,
 };
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 use url::Url;
@@ -103,12 +106,16 @@ impl ExecutionClient {
         let (status, body) = self.endpoint.send(request).await?;
         match read_answer(&body, id) {
             Ok(result) => serde_json::from_str(result).map_err(|error| self.endpoint.malformed(&error)),
-            // Some nodes send their error object with a status of failure; without one the status says more.
-            Err(Unusable::Failure(failure)) => {
-                Err(ChainError::Rpc { code: failure.code, message: failure.message })
-            }
-            Err(_) if !status.is_success() => Err(self.endpoint.refused(status, &body)),
-            Err(Unusable::NotRpc(reason)) => Err(self.endpoint.malformed(&reason)),
+            Err(unusable) => Err(self.unusable(unusable, status, &body)),
+        }
+    }
+
+    /// Some nodes send their error object with a status of failure; without one the status says more.
+    fn unusable(&self, unusable: Unusable, status: StatusCode, body: &[u8]) -> ChainError {
+        match unusable {
+            Unusable::Failure(failure) => ChainError::Rpc { code: failure.code, message: failure.message },
+            Unusable::NotRpc(_) if !status.is_success() => self.endpoint.refused(status, body),
+            Unusable::NotRpc(reason) => self.endpoint.malformed(&reason),
         }
     }
 

@@ -45,6 +45,20 @@ pub enum LookaheadError {
     },
 }
 
+/// The blocks on which the proposers of two epochs rest, as a node or a head event names them.
+///
+/// With a deterministic lookahead (EIP-7917) the proposers of an epoch are decided by the last block before the
+/// epoch preceding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DependentRoots {
+    /// The first epoch.
+    pub epoch: u64,
+    /// What the proposers of `epoch` rest on.
+    pub current: B256,
+    /// What the proposers of the epoch after it rest on.
+    pub next: B256,
+}
+
 /// What new duties changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookaheadChange {
@@ -73,19 +87,22 @@ impl LookaheadChange {
 pub struct Lookahead {
     slots_per_epoch: u64,
     epochs: BTreeMap<u64, EpochDuties>,
+    /// The epoch that ran when the duties were last asked for.
+    checked: Option<u64>,
 }
 
 impl Lookahead {
     /// An empty lookahead of epochs of `slots_per_epoch` slots.
     #[must_use]
     pub fn new(slots_per_epoch: u64) -> Self {
-        Self { slots_per_epoch, epochs: BTreeMap::new() }
+        Self { slots_per_epoch, epochs: BTreeMap::new(), checked: None }
     }
 
     /// Takes the duties of an epoch. `None` if nothing is new.
     ///
     /// # Errors
     /// [`LookaheadError::Incomplete`] if they do not name one proposer for each slot; nothing is changed then.
+    /// Slot 0, the genesis block's, may be left out.
     pub fn apply(&mut self, duties: EpochDuties) -> Result<Option<LookaheadChange>, LookaheadError> {
         if !self.is_complete(&duties) {
             return Err(LookaheadError::Incomplete { epoch: duties.epoch });
@@ -113,19 +130,42 @@ impl Lookahead {
     /// The epochs that a head shows to rest on another block than we think, or that it shows and we do not
     /// hold: their duties are to be asked for again.
     ///
-    /// With a deterministic lookahead (EIP-7917) the duties of the head's epoch rest on
-    /// `previous_duty_dependent_root`, those of the next on `current_duty_dependent_root`.
+    /// The duties of the head's epoch rest on `previous_duty_dependent_root`, those of the next on
+    /// `current_duty_dependent_root`.
     #[must_use]
     pub fn stale_epochs(&self, head: &HeadEvent) -> Vec<u64> {
-        let epoch = head.slot.checked_div(self.slots_per_epoch).unwrap_or(0);
-        [
-            (epoch, head.previous_duty_dependent_root),
-            (epoch.saturating_add(1), head.current_duty_dependent_root),
-        ]
-        .into_iter()
-        .filter(|(epoch, root)| self.dependent_root(*epoch) != Some(*root))
-        .map(|(epoch, _)| epoch)
-        .collect()
+        self.stale_under(&DependentRoots {
+            epoch: head.slot.checked_div(self.slots_per_epoch).unwrap_or(0),
+            current: head.previous_duty_dependent_root,
+            next: head.current_duty_dependent_root,
+        })
+    }
+
+    /// The epochs that rest on another block than we think by these roots, or that we do not hold. A root of zero,
+    /// which some nodes send while they do not know it, says nothing.
+    #[must_use]
+    pub fn stale_under(&self, roots: &DependentRoots) -> Vec<u64> {
+        [(roots.epoch, roots.current), (roots.epoch.saturating_add(1), roots.next)]
+            .into_iter()
+            .filter(|(epoch, root)| {
+                self.dependent_root(*epoch).is_none_or(|held| held != *root && !root.is_zero())
+            })
+            .map(|(epoch, _)| epoch)
+            .collect()
+    }
+
+    /// Notes that the duties were asked for, and applied, while `current_epoch` ran.
+    pub fn checked(&mut self, current_epoch: u64) {
+        self.checked = Some(current_epoch);
+    }
+
+    /// Whether the duties are to be asked for again though no event says so: nobody did since `current_epoch`
+    /// began, or this epoch or the next is not known. For a clock to ask in every slot, beside the events.
+    #[must_use]
+    pub fn needs_recheck(&self, current_epoch: u64) -> bool {
+        self.checked != Some(current_epoch)
+            || !self.epochs.contains_key(&current_epoch)
+            || !self.epochs.contains_key(&current_epoch.saturating_add(1))
     }
 
     /// The proposer of `slot`, if known.
@@ -161,9 +201,13 @@ impl Lookahead {
     }
 
     fn is_complete(&self, duties: &EpochDuties) -> bool {
-        let first = duties.epoch.saturating_mul(self.slots_per_epoch);
-        let slots = first..first.saturating_add(self.slots_per_epoch);
-        duties.proposers.iter().map(|proposer| proposer.slot).eq(slots)
+        let mut slots = duties.proposers.iter().map(|proposer| proposer.slot).peekable();
+        let mut first = duties.epoch.saturating_mul(self.slots_per_epoch);
+        let end = first.saturating_add(self.slots_per_epoch);
+        if first == 0 && slots.peek() == Some(&1) {
+            first = 1;
+        }
+        slots.eq(first..end)
     }
 }
 
@@ -255,6 +299,49 @@ mod tests {
         assert!(lookahead.stale_epochs(&head(5, 1, 2)).is_empty());
         assert_eq!(lookahead.stale_epochs(&head(6, 1, 3)), [2]);
         assert_eq!(lookahead.stale_epochs(&head(8, 2, 4)), [3]);
+    }
+
+    #[test]
+    fn a_root_of_zero_says_nothing_of_an_epoch_that_is_held() {
+        let mut lookahead = Lookahead::new(4);
+        lookahead.apply(duties(1, 1, [1, 2, 3, 4])).unwrap();
+        let unknown = DependentRoots { epoch: 1, current: B256::ZERO, next: B256::ZERO };
+        assert_eq!(lookahead.stale_under(&unknown), [2], "epoch 2 is not held");
+        let other = DependentRoots { current: B256::repeat_byte(9), ..unknown };
+        assert_eq!(lookahead.stale_under(&other), [1, 2]);
+    }
+
+    #[test]
+    fn every_epoch_asks_for_one_more_look_though_no_event_came() {
+        let mut lookahead = Lookahead::new(4);
+        assert!(lookahead.needs_recheck(1));
+        lookahead.apply(duties(1, 1, [1, 2, 3, 4])).unwrap();
+        lookahead.checked(1);
+        assert!(lookahead.needs_recheck(1), "the next epoch is not known yet");
+        lookahead.apply(duties(2, 2, [1, 2, 3, 4])).unwrap();
+        assert!(!lookahead.needs_recheck(1));
+        assert!(lookahead.needs_recheck(2), "a new epoch");
+        lookahead.apply(duties(3, 3, [1, 2, 3, 4])).unwrap();
+        assert!(lookahead.needs_recheck(2), "nobody said that all was looked at");
+        lookahead.checked(2);
+        assert!(!lookahead.needs_recheck(2));
+    }
+
+    #[test]
+    fn the_genesis_slot_may_be_left_out() {
+        let mut lookahead = Lookahead::new(4);
+        let mut first = duties(0, 1, [1, 2, 3, 4]);
+        first.proposers.remove(0);
+        assert!(lookahead.apply(first.clone()).is_ok());
+        assert_eq!(
+            (lookahead.proposer(0), lookahead.proposer(1).map(|one| one.validator_index)),
+            (None, Some(2))
+        );
+        first.proposers.remove(0);
+        assert!(lookahead.apply(first).is_err());
+        let mut later = duties(1, 1, [1, 2, 3, 4]);
+        later.proposers.remove(0);
+        assert!(lookahead.apply(later).is_err());
     }
 
     #[test]

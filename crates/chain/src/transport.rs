@@ -49,6 +49,11 @@ impl Endpoint {
         Self { base, name: name.into(), http, timeout, max_bytes }
     }
 
+    /// The same endpoint, with answers of no more than `max_bytes` where that is less.
+    pub(crate) fn at_most(&self, max_bytes: usize) -> Self {
+        Self { max_bytes: self.max_bytes.min(max_bytes), ..self.clone() }
+    }
+
     /// The endpoint as it may be shown: host and port. Hosted nodes take their keys as user, path or query.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -101,7 +101,7 @@ fn check(relay: &Relay, submission: &BidSubmission) -> Result<(), ApiError> {
     let proposer = duties.proposer(trace.slot).map(|proposer| proposer.pubkey);
     let attributes = duties.attributes(trace.slot, &trace.parent_hash).cloned();
     drop(duties);
-    let registration = proposer.and_then(|key| relay.ledger.views().registration(&key));
+    let registration = proposer.and_then(|key| relay.ledger.views().registrations().get(&key));
     let expected = Expected {
         fork: relay.fork_at(trace.slot),
         open: relay.now_ms() <= relay.header_until_ms(trace.slot),

@@ -13,7 +13,7 @@ pub(crate) struct Duty {
     slot: u64,
     #[serde(with = "earnest_protocol::integer")]
     validator_index: u64,
-    entry: Arc<SignedValidatorRegistration>,
+    entry: SignedValidatorRegistration,
 }
 
 /// The registered proposers of this epoch and the next.
@@ -24,7 +24,7 @@ pub(crate) async fn get(State(relay): State<Arc<Relay>>) -> Json<Vec<Duty>> {
     let views = relay.ledger.views();
     let proposers = duties.lookahead.from_slot(first).take_while(|proposer| proposer.slot < end);
     let registered = proposers.filter_map(|proposer| {
-        let entry = views.registration(&proposer.pubkey)?;
+        let entry = views.registrations().get(&proposer.pubkey)?;
         Some(Duty { slot: proposer.slot, validator_index: proposer.validator_index, entry })
     });
     Json(registered.collect())

@@ -18,15 +18,29 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
+/// Whose bid it is, and of which kind. A builder has one of each at most: the firm one is its floor, which no cancellation
+/// takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Owner {
+    builder: BlsPublicKey,
+    cancellable: bool,
+}
+
 /// One builder's bid, and whether the block holds what the slot requires.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) candidate: Arc<Candidate>,
+    /// Whether the builder's next cancellable bid replaces it, whatever that is worth.
+    pub(super) cancellable: bool,
     pub(super) arrival: u64,
     pub(super) proofs: Option<Arc<[InclusionProof]>>,
 }
 
 impl Standing {
+    fn owner(&self) -> Owner {
+        Owner { builder: self.candidate.trace.builder_pubkey, cancellable: self.cancellable }
+    }
+
     /// Of how much use it is: it holds what is required, then it is worth more, then it came earlier.
     fn rank(&self) -> (bool, U256, Reverse<u64>) {
         (self.proofs.is_some(), self.candidate.trace.value, Reverse(self.arrival))
@@ -36,7 +50,7 @@ impl Standing {
 /// The bids that compete for one key.
 #[derive(Debug, Default)]
 pub(super) struct Contest {
-    standing: BTreeMap<BlsPublicKey, Standing>,
+    standing: BTreeMap<Owner, Standing>,
     judged_by: Option<Arc<[Required]>>,
 }
 
@@ -98,11 +112,11 @@ impl Contests {
         self.by_key.retain(|key, _| key.slot >= slot);
     }
 
-    /// Whether the builder's next bid replaces the one before: it is of more use, or the builder cancels.
-    pub(super) fn is_news(&self, key: &BidKey, next: &Standing, cancels: bool) -> bool {
-        let held =
-            self.of(key).and_then(|contest| contest.standing.get(&next.candidate.trace.builder_pubkey));
-        cancels
+    /// Whether the builder's next bid takes the place of the one before of its kind: a cancellable one always does, a firm
+    /// one if it is of more use.
+    pub(super) fn is_news(&self, key: &BidKey, next: &Standing) -> bool {
+        let held = self.of(key).and_then(|contest| contest.standing.get(&next.owner()));
+        next.cancellable
             || held.is_none_or(|held| held.rank() < Standing { arrival: held.arrival, ..next.clone() }.rank())
     }
 
@@ -115,13 +129,13 @@ impl Contests {
     /// Takes the bid in, and lets the slot's bids of least use go for it. Never goes what leads its contest, unless this
     /// bid is to lead it. Whether there was room.
     pub(super) fn place(&mut self, key: BidKey, next: Standing, limits: &Limits) -> bool {
-        let builder = next.candidate.trace.builder_pubkey;
+        let owner_of_next = next.owner();
         let (mut count, mut bytes) = (1_usize, next.candidate.bytes);
         let mut worse = Vec::new();
         for (other, contest) in self.of_slot(key.slot) {
-            let leader = contest.best().map(|best| best.candidate.trace.builder_pubkey);
+            let leader = contest.best().map(Standing::owner);
             for (owner, standing) in &contest.standing {
-                if (*other, *owner) == (key, builder) {
+                if (*other, *owner) == (key, owner_of_next) {
                     continue;
                 }
                 count = count.saturating_add(1);
@@ -145,7 +159,7 @@ impl Contests {
                 contest.standing.remove(&owner);
             }
         }
-        self.by_key.entry(key).or_default().standing.insert(builder, next);
+        self.by_key.entry(key).or_default().standing.insert(owner_of_next, next);
         true
     }
 }

@@ -51,21 +51,41 @@ fn on_offer(book: &Book) -> Option<u64> {
 #[test]
 fn the_best_bid_is_on_offer() {
     let Table { book, .. } = &table(10);
-    let steps: [(u8, u64, bool, Placed, u64); 9] = [
+    let steps: [(u8, u64, bool, Placed, u64); 6] = [
         (1, 10, false, Placed::Best, 10),
         (2, 9, false, Placed::Held, 10),
         (2, 11, false, Placed::Best, 11),
         (1, 5, false, Placed::Worse, 11),
         (2, 11, false, Placed::Worse, 11),
         (1, 11, false, Placed::Held, 11),
-        (2, 3, true, Placed::Held, 11),
-        (1, 2, true, Placed::Held, 3),
-        (2, 1, true, Placed::Held, 2),
     ];
-    for (step, (builder, value, cancels, placed, best)) in steps.into_iter().enumerate() {
-        assert_eq!(place(book, builder, &block(value, vec![]), cancels, &[]), placed, "step {step}");
-        assert_eq!(on_offer(book), Some(best), "step {step}");
+    run(book, &steps);
+}
+
+fn run(book: &Book, steps: &[(u8, u64, bool, Placed, u64)]) {
+    for (step, (builder, value, cancellable, placed, best)) in steps.iter().enumerate() {
+        assert_eq!(place(book, *builder, &block(*value, vec![]), *cancellable, &[]), *placed, "step {step}");
+        assert_eq!(on_offer(book), Some(*best), "step {step}");
     }
+}
+
+#[test]
+fn a_builder_takes_back_what_is_cancellable_down_to_the_floor() {
+    let Table { book, .. } = &table(10);
+    let steps = [
+        (1, 5, false, Placed::Best, 5),
+        (1, 9, true, Placed::Best, 9),
+        (2, 7, true, Placed::Held, 9),
+        (1, 3, true, Placed::Held, 7),
+        (2, 1, true, Placed::Held, 5),
+        // The floor rises with firm bids, and falls with none.
+        (2, 6, false, Placed::Best, 6),
+        (2, 2, false, Placed::Worse, 6),
+        (2, 8, true, Placed::Best, 8),
+        (2, 0, true, Placed::Held, 6),
+        (1, 4, false, Placed::Worse, 6),
+    ];
+    run(book, &steps);
 }
 
 #[test]

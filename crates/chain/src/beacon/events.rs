@@ -1,30 +1,13 @@
-//! The event stream, opened again when it breaks.
-
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+//! What beacon nodes tell as it happens.
 
 use alloy_primitives::B256;
 use alloy_rpc_types_beacon::events::{BlockEvent, ChainReorgEvent, FinalizedCheckpointEvent, HeadEvent};
 use alloy_rpc_types_engine::PayloadAttributes;
-use bytes::Bytes;
 use earnest_builder_types::ForkName;
-use eventsource_stream::{Event, Eventsource};
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream, Stream},
-};
-use reqwest::{Method, header};
 use serde::{Deserialize, Serialize};
 use serde_with::{DisplayFromStr, serde_as};
 
-use super::{BeaconClient, BeaconOptions};
-use crate::{error::ChainError, transport::Endpoint};
+use crate::error::ChainError;
 
 /// What can be listened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,12 +81,12 @@ pub struct PayloadAttributesData {
 /// One thing that a beacon node told, or that happened to the way to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BeaconEvent {
-    /// A stream was opened. Whatever happened since the last one broke was missed: ask for the head.
+    /// A node's stream was opened. Whatever it alone told since the last one broke was missed: ask for the head.
     Connected {
         /// The node, without credentials.
         node: String,
     },
-    /// The stream broke; it is being opened again, at the next node if there are several.
+    /// A node's stream broke or cannot be opened. It is tried again; nothing more is said until that succeeds.
     Disconnected {
         /// The node, without credentials.
         node: String,
@@ -137,142 +120,6 @@ impl BeaconEvent {
             EventTopic::FinalizedCheckpoint => Self::FinalizedCheckpoint(serde_json::from_str(data)?),
         }))
     }
-}
-
-impl BeaconClient {
-    /// The events of these topics, without end: a stream that breaks is opened again, at the next node if
-    /// there are several, with growing pauses. Begins with [`BeaconEvent::Connected`] (or `Disconnected`).
-    ///
-    /// An event that cannot be read is logged and left out.
-    pub fn events(&self, topics: &[EventTopic]) -> impl Stream<Item = BeaconEvent> + Send + Unpin + 'static {
-        let names: Vec<&str> = topics.iter().map(|topic| topic.as_str()).collect();
-        let listener = Listener {
-            nodes: self.nodes.clone(),
-            options: self.options.clone(),
-            path: format!("/eth/v1/events?topics={}", names.join(",")),
-            node: self.preferred.load(Ordering::Relaxed),
-            failures: 0,
-            open: None,
-        };
-        stream::unfold(listener, |mut listener| async move {
-            let event = listener.next().await;
-            Some((event, listener))
-        })
-        .boxed()
-    }
-}
-
-type Events = BoxStream<'static, Result<Event, String>>;
-
-struct Listener {
-    nodes: Arc<[Endpoint]>,
-    options: Arc<BeaconOptions>,
-    path: String,
-    node: usize,
-    failures: u32,
-    open: Option<Opened>,
-}
-
-struct Opened {
-    events: Events,
-    unread: Arc<AtomicUsize>,
-}
-
-impl Listener {
-    async fn next(&mut self) -> BeaconEvent {
-        loop {
-            let Some(node) = self.current() else {
-                // A client without nodes cannot be made.
-                std::future::pending::<Infallible>().await;
-                continue;
-            };
-            let Some(open) = &mut self.open else {
-                tokio::time::sleep(self.pause()).await;
-                match open_stream(&node, &self.path, &self.options).await {
-                    Ok(opened) => {
-                        self.open = Some(opened);
-                        return BeaconEvent::Connected { node: node.name().to_owned() };
-                    }
-                    Err(reason) => return self.broken(&node, reason),
-                }
-            };
-            let event = match open.events.next().await {
-                Some(Ok(event)) => event,
-                Some(Err(reason)) => return self.broken(&node, node.malformed(&reason)),
-                None => return self.broken(&node, node.malformed(&"the event stream ended")),
-            };
-            open.unread.store(0, Ordering::Relaxed);
-            self.failures = 0;
-            match BeaconEvent::decode(&event.event, &event.data) {
-                Ok(Some(event)) => return event,
-                Ok(None) => {
-                    tracing::debug!(node = node.name(), name = event.event, "an event we did not ask for");
-                }
-                Err(error) => {
-                    tracing::warn!(node = node.name(), name = event.event, %error, "an event that cannot be read");
-                }
-            }
-        }
-    }
-
-    fn current(&self) -> Option<Endpoint> {
-        self.nodes.get(self.node.checked_rem(self.nodes.len())?).cloned()
-    }
-
-    fn broken(&mut self, node: &Endpoint, reason: ChainError) -> BeaconEvent {
-        self.open = None;
-        self.node = self.node.wrapping_add(1);
-        self.failures = self.failures.saturating_add(1);
-        BeaconEvent::Disconnected { node: node.name().to_owned(), reason }
-    }
-
-    /// None before the first attempt; then doubling.
-    fn pause(&self) -> Duration {
-        match self.failures.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(doublings) => self
-                .options
-                .event_retry
-                .saturating_mul(2u32.saturating_pow(doublings))
-                .min(self.options.event_retry_max),
-        }
-    }
-}
-
-async fn open_stream(node: &Endpoint, path: &str, options: &BeaconOptions) -> Result<Opened, ChainError> {
-    let request = node.request(Method::GET, path).header(header::ACCEPT, "text/event-stream");
-    let response = node.open(request).await?;
-    let unread = Arc::new(AtomicUsize::new(0));
-    let bytes = response.bytes_stream().map(|chunk| chunk.map_err(|error| error.to_string())).boxed();
-    let bytes = bounded(bytes, unread.clone(), options.max_event_bytes, options.event_silence);
-    let events = bytes.eventsource().map(|event| event.map_err(|error| error.to_string())).boxed();
-    Ok(Opened { events, unread })
-}
-
-/// Ends with an error when more than `limit` bytes came without an event being read out of them, or when
-/// nothing came for `silence`.
-fn bounded(
-    bytes: BoxStream<'static, Result<Bytes, String>>,
-    unread: Arc<AtomicUsize>,
-    limit: usize,
-    silence: Duration,
-) -> BoxStream<'static, Result<Bytes, String>> {
-    stream::unfold(Some((bytes, unread)), move |state| async move {
-        let (mut bytes, unread) = state?;
-        match tokio::time::timeout(silence, bytes.next()).await {
-            Err(_) => Some((Err(format!("nothing for {silence:?}")), None)),
-            Ok(None) => None,
-            Ok(Some(Err(reason))) => Some((Err(reason), None)),
-            Ok(Some(Ok(chunk))) => {
-                let total = unread.fetch_add(chunk.len(), Ordering::Relaxed).saturating_add(chunk.len());
-                if total > limit {
-                    return Some((Err(format!("an event longer than {limit} bytes")), None));
-                }
-                Some((Ok(chunk), Some((bytes, unread))))
-            }
-        }
-    })
-    .boxed()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use alloy_rpc_types_beacon::header::HeaderResponse;
 pub use alloy_rpc_types_beacon::node::SyncStatus;
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::BeaconClient;
@@ -23,16 +24,6 @@ pub struct Head {
     pub proposer_index: u64,
 }
 
-#[derive(Deserialize)]
-struct RootResponse {
-    data: RootData,
-}
-
-#[derive(Deserialize)]
-struct RootData {
-    root: B256,
-}
-
 impl BeaconClient {
     /// The head of the chain.
     ///
@@ -50,18 +41,12 @@ impl BeaconClient {
         self.ask(|node| async move { header(&node, block_id).await }).await
     }
 
-    /// Whether the nodes are in sync, by the first that answers.
+    /// Whether a node is in sync, by the first that answers. [`BeaconClient::survey`] asks all.
     ///
     /// # Errors
     /// [`ChainError`] if no node gives an answer.
     pub async fn sync_status(&self) -> Result<SyncStatus, ChainError> {
-        #[derive(Deserialize)]
-        struct SyncResponse {
-            data: SyncStatus,
-        }
-        let answer: SyncResponse =
-            self.ask(|node| async move { node.get_json("/eth/v1/node/syncing").await }).await?;
-        Ok(answer.data)
+        self.ask(|node| async move { syncing(&node).await }).await
     }
 
     /// The root of the last block at `slot` or before it, looking back at most `reach` slots.
@@ -73,31 +58,47 @@ impl BeaconClient {
     }
 }
 
+pub(super) async fn syncing(node: &Endpoint) -> Result<SyncStatus, ChainError> {
+    #[derive(Deserialize)]
+    struct SyncResponse {
+        data: SyncStatus,
+    }
+    let answer: SyncResponse = node.get_json("/eth/v1/node/syncing").await?;
+    Ok(answer.data)
+}
+
 pub(super) async fn header(node: &Endpoint, block_id: &str) -> Result<Head, ChainError> {
+    found(node, block_id).await.map(|(head, _)| head)
+}
+
+/// A block's header, and whether it is on the chain of the node's head.
+async fn found(node: &Endpoint, block_id: &str) -> Result<(Head, bool), ChainError> {
     let answer: HeaderResponse = node.get_json(&format!("/eth/v1/beacon/headers/{block_id}")).await?;
     let message = answer.data.header.message;
-    Ok(Head {
+    let head = Head {
         slot: message.slot,
         root: answer.data.root,
         parent_root: message.parent_root,
         state_root: message.state_root,
         proposer_index: message.proposer_index,
-    })
+    };
+    Ok((head, answer.data.canonical))
 }
 
-/// Slots without a block answer 404; the block before them stands.
+/// Slots without a block answer 404; the block before them stands. Some nodes show a slot's only block though it is
+/// not on their chain, and say so: that slot is without a block too.
 pub(super) async fn root_at_or_before(node: &Endpoint, slot: u64, reach: u64) -> Result<B256, ChainError> {
     let mut at = slot;
     loop {
-        match node.get_json::<RootResponse>(&format!("/eth/v1/beacon/blocks/{at}/root")).await {
-            Ok(answer) => return Ok(answer.data.root),
-            Err(error) if error.status() == Some(404) && slot.saturating_sub(at) < reach => {
-                match at.checked_sub(1) {
-                    Some(before) => at = before,
-                    None => return Err(error),
-                }
-            }
+        let missing = match found(node, &at.to_string()).await {
+            Ok((head, true)) => return Ok(head.root),
+            Ok((_, false)) => node.refused(StatusCode::NOT_FOUND, b"the slot's block is on another branch"),
+            Err(error) if error.status() == Some(404) => error,
             Err(error) => return Err(error),
+        };
+        match at.checked_sub(1) {
+            Some(before) if slot.saturating_sub(at) < reach => at = before,
+            _ => return Err(missing),
         }
     }
 }

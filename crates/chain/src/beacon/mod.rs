@@ -1,24 +1,27 @@
 //! A client of one or more beacon nodes.
 //!
-//! Reads go to the node that answered last and move on to the next when a node fails; a block is published
-//! to all nodes at once. One file for each group of endpoints.
+//! A question goes to the node that stands best (see [`crate::agreement`]), and to the next too when that one fails
+//! or takes long; a block is published to all nodes at once, and all are listened to. One file for each group of
+//! endpoints.
 
+mod ask;
 mod events;
 mod genesis;
 mod head;
+mod listen;
+mod merge;
 mod produce;
+mod proposers;
 mod publish;
-mod state;
+mod survey;
+mod validators;
 
 use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use url::Url;
 
 pub use events::{BeaconEvent, EventTopic, PayloadAttributesData, PayloadAttributesEvent};
@@ -26,9 +29,11 @@ pub use genesis::{Genesis, Spec};
 pub use head::{Head, SyncStatus};
 pub use produce::LocalBlock;
 pub use publish::{BroadcastValidation, NodeOutcome, PublishReport, Published};
-pub use state::ValidatorRecord;
+pub use survey::{NodeSurvey, Survey};
+pub use validators::ValidatorRecord;
 
 use crate::{
+    agreement::{Agreement, News, Standing},
     error::ChainError,
     transport::{Endpoint, http_client},
 };
@@ -38,6 +43,12 @@ use crate::{
 pub struct BeaconOptions {
     /// Time for one call to one node, body included.
     pub timeout: Duration,
+    /// Time for one question: all calls it takes, to all nodes that are asked.
+    pub ask_timeout: Duration,
+    /// Time after which the next node is asked too while one keeps us waiting.
+    pub hedge_delay: Duration,
+    /// Time for a node to say its state and its head when all are surveyed.
+    pub survey_timeout: Duration,
     /// Time to publish a block; nodes answer when they have imported it.
     pub publish_timeout: Duration,
     /// Longest answer that is read, in bytes.
@@ -56,6 +67,9 @@ impl Default for BeaconOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(5),
+            ask_timeout: Duration::from_secs(10),
+            hedge_delay: Duration::from_millis(500),
+            survey_timeout: Duration::from_secs(1),
             publish_timeout: Duration::from_secs(12),
             max_answer_bytes: 16 << 20,
             max_event_bytes: 4 << 20,
@@ -66,12 +80,21 @@ impl Default for BeaconOptions {
     }
 }
 
-/// A client of one or more beacon nodes of the same network. Clones share the connection pool.
+/// What clones of a client share.
+#[derive(Debug)]
+struct Shared {
+    agreement: Mutex<Agreement>,
+    /// The last epoch for which it was said that a node contradicts itself about the proposers.
+    disputed_epoch: AtomicU64,
+}
+
+/// A client of one or more beacon nodes of the same network. Clones share the connection pool and what is known of
+/// the nodes.
 #[derive(Debug, Clone)]
 pub struct BeaconClient {
     nodes: Arc<[Endpoint]>,
     publishing: Arc<[Endpoint]>,
-    preferred: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     options: Arc<BeaconOptions>,
 }
 
@@ -105,39 +128,23 @@ impl BeaconClient {
         Ok(Self {
             nodes: endpoints(options.timeout),
             publishing: endpoints(options.publish_timeout),
-            preferred: Arc::new(AtomicUsize::new(0)),
+            shared: Arc::new(Shared {
+                agreement: Mutex::new(Agreement::new(urls.len())),
+                disputed_epoch: AtomicU64::new(u64::MAX),
+            }),
             options: Arc::new(options),
         })
     }
 
-    /// Asks the nodes in turn, beginning with the one that answered last, until one gives an answer that is
-    /// not a fault of that node's own.
-    async fn ask<T, F, Fut>(&self, call: F) -> Result<T, ChainError>
-    where
-        F: Fn(Endpoint) -> Fut,
-        Fut: Future<Output = Result<T, ChainError>>,
-    {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut failure = ChainError::Config("no beacon node given".to_owned());
-        for (index, node) in self.nodes_from(first) {
-            match call(node.clone()).await {
-                Err(error) if error.is_of_the_node() => {
-                    tracing::debug!(node = node.name(), %error, "beacon node failed, trying the next");
-                    failure = error;
-                }
-                answer => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return answer;
-                }
+    /// Says in the log that the standing of nodes changed.
+    fn tell(&self, news: impl IntoIterator<Item = News>) {
+        for News { node, from, to, reason } in news {
+            let Some(node) = self.nodes.get(node) else { continue };
+            let node = node.name();
+            match to {
+                Standing::Well | Standing::Unknown => tracing::info!(node, %from, "beacon node is well"),
+                _ => tracing::warn!(node, %from, %to, reason, "beacon node is not to be relied on"),
             }
         }
-        Err(failure)
-    }
-
-    /// Every node once, beginning with `first`.
-    fn nodes_from(&self, first: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
-        let first = first.checked_rem(self.nodes.len()).unwrap_or(0);
-        let indexed = || self.nodes.iter().enumerate();
-        indexed().skip(first).chain(indexed().take(first))
     }
 }
