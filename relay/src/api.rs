@@ -12,9 +12,14 @@ mod delegations;
 mod get_constraints;
 mod header;
 mod header_with_proofs;
+mod openapi;
 mod register;
 mod schedule;
 mod status;
+mod status_page;
+mod top_bid;
+
+pub(crate) use status_page::StatusPage;
 
 use crate::relay::Relay;
 use axum::{
@@ -27,6 +32,7 @@ use earnest_builder_types::ForkName;
 use earnest_http::{ApiError, BodyLimits, read_body};
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use std::{str::FromStr, sync::Arc};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Names the fork of a body.
 pub(crate) const CONSENSUS_VERSION: HeaderName = HeaderName::from_static("eth-consensus-version");
@@ -36,7 +42,8 @@ pub(crate) type Params<T> = Result<Path<T>, PathRejection>;
 
 /// Every route of the relay that counts towards a client's limit.
 pub(crate) fn router(relay: Arc<Relay>) -> Router {
-    Router::new()
+    let (router, document) = OpenApiRouter::with_openapi(openapi::document())
+        .route("/", get(status_page::get))
         // Builder API, for proposers.
         .route("/eth/v1/builder/status", get(status::get))
         .route("/eth/v1/builder/validators", post(register::post))
@@ -44,24 +51,29 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         // Relay API, for builders and everyone.
         .route("/relay/v1/builder/validators", get(builder_validators::get))
         .route("/relay/v1/builder/blocks", post(builder_blocks::post))
-        .route("/relay/v1/data/bidtraces/proposer_payload_delivered", get(data::proposer_payload_delivered))
-        // Constraints API.
-        .route("/constraints/v0/builder/delegate", post(delegate::post))
-        .route("/constraints/v0/builder/constraints", post(constraints::post))
-        .route("/constraints/v0/builder/capabilities", get(constraints::capabilities))
+        .routes(routes!(top_bid::get))
+        .route("/ws/v1/top_bid", get(top_bid::get))
         .route(
-            "/constraints/v0/builder/header_with_proofs/{slot}/{parent_hash}/{pubkey}",
-            get(header_with_proofs::get),
+            "/relay/v1/data/bidtraces/proposer_payload_delivered",
+            get(data::proposer_payload_delivered::get),
         )
-        .route("/constraints/v0/relay/delegations/{slot}", get(delegations::get))
-        .route("/constraints/v0/relay/constraints/{slot}", get(get_constraints::get))
-        .route("/constraints/v0/relay/constraints_stream", get(constraints_stream::get))
-        .route("/constraints/v0/relay/blocks_with_proofs", post(blocks_with_proofs::post))
+        .route("/relay/v1/data/bidtraces/builder_blocks_received", get(data::builder_blocks_received::get))
+        .route("/relay/v1/data/validator_registration", get(data::validator_registration::get))
+        // Constraints API.
+        .routes(routes!(delegate::post))
+        .routes(routes!(constraints::post))
+        .routes(routes!(constraints::capabilities))
+        .routes(routes!(header_with_proofs::get))
+        .routes(routes!(delegations::get))
+        .routes(routes!(get_constraints::get))
+        .routes(routes!(constraints_stream::get))
+        .routes(routes!(blocks_with_proofs::post))
         // Ours.
-        .route("/ordering/v1/delegations/{slot}", get(delegations::get_with_receipts))
-        .route("/ordering/v1/constraints/{slot}", get(get_constraints::get_with_receipts))
-        .route("/ordering/v1/schedule", get(schedule::get))
-        .with_state(relay)
+        .routes(routes!(delegations::get_with_receipts))
+        .routes(routes!(get_constraints::get_with_receipts))
+        .routes(routes!(schedule::get))
+        .split_for_parts();
+    router.merge(openapi::router(document)).with_state(relay)
 }
 
 /// The routes that are never limited: a proposer that is turned away there loses its slot.

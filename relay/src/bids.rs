@@ -6,8 +6,13 @@ mod contest;
 pub(crate) use candidate::{BidKey, Candidate, SealError, Sealer, Served};
 pub(crate) use contest::Limits;
 
-use crate::{held::Required, spool::Spool};
-use alloy_primitives::B256;
+use crate::{
+    held::Required,
+    spool::Spool,
+    top_bids::{self, TopBids},
+};
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
 use contest::{Contest, Contests, Standing};
 use earnest_builder_types::BlsPublicKey;
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +21,7 @@ use std::{
     io,
     sync::{Arc, atomic::Ordering},
 };
+use tokio::sync::broadcast;
 
 /// What came of a bid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +46,14 @@ pub(crate) struct Book {
     served: RwLock<HashMap<BidKey, Arc<Served>>>,
     /// Blocks on offer, and those that proposers may have headers of.
     known: RwLock<HashMap<(u64, B256), Arc<Candidate>>>,
+    top_bids: TopBids,
 }
 
 impl Book {
     /// No bids. Those that are offered are written to the spool.
     pub(crate) fn new(sealer: Sealer, spool: Spool, limits: Limits) -> Self {
-        let (contests, served, known) = Default::default();
-        Self { sealer, spool, limits, contests, served, known }
+        let (contests, served, known, top_bids) = Default::default();
+        Self { sealer, spool, limits, contests, served, known, top_bids }
     }
 
     /// Takes the blocks for `slot` and later that were on offer before a restart: each is known again, for a proposer may
@@ -200,6 +207,7 @@ impl Book {
             Some(served) => all.insert(key, Arc::new(served)),
             None => all.remove(&key),
         };
+        self.top_bids.changed(&key, before.as_deref(), all.get(&key).map(Arc::as_ref));
         let Some(before) = before.filter(|before| !before.given.load(Ordering::SeqCst)) else { return };
         let id = before.candidate.id();
         if all.values().any(|served| served.candidate.id() == id) {
@@ -243,6 +251,22 @@ impl Book {
     /// A block that is on offer, or was and a proposer may have its header.
     pub(crate) fn known(&self, slot: u64, block_hash: B256) -> Option<Arc<Candidate>> {
         self.known.read().get(&(slot, block_hash)).cloned()
+    }
+
+    /// What is on offer for `slot` and later, and every change from then on, as the top-bid stream sends them.
+    pub(crate) fn top_bids(&self, slot: u64) -> (Vec<Bytes>, broadcast::Receiver<Bytes>) {
+        // Changes are told under the same lock: none is missed, none is told twice.
+        let served = self.served.read();
+        let live = self.top_bids.subscribe();
+        let ahead = served.iter().filter(|(key, _)| key.slot >= slot);
+        (ahead.map(|(key, served)| top_bids::update(key, Some(served))).collect(), live)
+    }
+
+    /// Value and builder of the bid on offer that is worth most to a proposer, on whatever parent.
+    pub(crate) fn leading(&self, slot: u64, proposer: &BlsPublicKey) -> Option<(U256, BlsPublicKey)> {
+        let served = self.served.read();
+        let wanted = served.iter().filter(|(key, _)| key.slot == slot && key.proposer == *proposer);
+        wanted.map(|(_, on)| (on.candidate.trace.value, on.candidate.trace.builder_pubkey)).max()
     }
 
     /// Forgets what lies before `slot`.

@@ -132,12 +132,19 @@ pub struct Bounds {
     pub bytes_per_slot: usize,
     /// Constraints held for one slot. Default 64.
     pub constraints_per_slot: usize,
-    /// Streams of constraints at once. Default 256.
-    pub streams: usize,
-    /// Streams of constraints of one client at once. Default 8.
-    pub streams_per_client: usize,
+    /// Bids received that the data API shows; those of the oldest slots go first. About 0.6 KiB of memory each, and 0.3
+    /// KiB on the disk. Default 100,000.
+    pub received_bids: usize,
+    /// Of them, those of one slot: later ones are not shown. Default 5,000.
+    pub received_per_slot: usize,
     /// Connections at once. Default 4,096.
     pub connections: usize,
+    /// Streams open at once. Default 512.
+    pub streams: usize,
+    /// Of them, those of one client. Default 8.
+    pub streams_per_client: usize,
+    /// Milliseconds after which a stream's reader that answers no ping, or takes nothing, is dropped. Default 30,000.
+    pub stream_idle_ms: u64,
 }
 
 impl Default for Bounds {
@@ -152,9 +159,12 @@ impl Default for Bounds {
             offered_per_slot: 64,
             bytes_per_slot: 512 << 20,
             constraints_per_slot: 64,
-            streams: 256,
-            streams_per_client: 8,
+            received_bids: 100_000,
+            received_per_slot: 5_000,
             connections: 4096,
+            streams: 512,
+            streams_per_client: 8,
+            stream_idle_ms: 30_000,
         }
     }
 }

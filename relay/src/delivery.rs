@@ -7,7 +7,7 @@ use crate::{
     ledger::WriteError,
     relay::Relay,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use earnest_builder_types::{
     BlsPublicKey, PayloadAndBlobs, SignedBlindedBeaconBlock, SignedBlockContents, TreeHash, unblind,
 };
@@ -15,7 +15,10 @@ use earnest_chain::{BroadcastValidation, ChainError, PublishReport, SlotClock};
 use earnest_http::ApiError;
 use earnest_journal::Claim;
 use http::StatusCode;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 /// The part of a slot that an answer waits for beacon nodes to take the block; publishing goes on behind it.
@@ -37,11 +40,13 @@ pub(crate) async fn deliver(
     answer: Answer,
 ) -> Result<Arc<PayloadAndBlobs>, ApiError> {
     let slot = block.message().slot();
+    let started = Instant::now();
     let tasks = relay.tasks.clone();
     let delivered = tasks.detach(async move { delivery(&relay, block, answer).await });
     let delivered = delivered.await.map_err(|_| ApiError::internal())?;
     let outcome = if delivered.is_ok() { "delivered" } else { "refused" };
     metrics::counter!("earnest_relay_payloads_total", "outcome" => outcome).increment(1);
+    metrics::histogram!("earnest_relay_payload_seconds").record(started.elapsed().as_secs_f64());
     if let Err(error) = &delivered {
         tracing::warn!(slot, error = error.message, "refused a blinded block");
     }
@@ -56,6 +61,8 @@ async fn delivery(
     let slot = block.message().slot();
     let candidate = offered(relay, &block)?;
     let proposer = proposer(relay, &block, &candidate)?;
+    metrics::histogram!("earnest_relay_payload_slot_seconds")
+        .record(relay.seconds_into(slot, relay.now_ms()));
     let wait = in_time(relay, slot)?;
     let checker = Arc::clone(relay);
     let payload = Arc::clone(&candidate.payload);
@@ -64,6 +71,9 @@ async fn delivery(
     tokio::time::sleep(wait).await;
     let repeated = relay.ledger.views().is_published(slot, block_root);
     record(relay, &candidate, &proposer, block_root).await?;
+    if !repeated {
+        metrics::counter!("earnest_relay_delivered_gwei_total").increment(gwei(candidate.trace.value));
+    }
     tracing::info!(slot, %block_root, block_hash = %candidate.trace.block_hash, value = %candidate.trace.value, "unblinded");
     if !repeated {
         publish_for(relay, slot, block_root, contents, answer).await?;
@@ -151,6 +161,11 @@ async fn record(
     })
 }
 
+/// Whole gwei of a value in wei.
+fn gwei(value: U256) -> u64 {
+    value.checked_div(U256::from(1_000_000_000)).and_then(|gwei| u64::try_from(gwei).ok()).unwrap_or(u64::MAX)
+}
+
 /// One block for a slot and its proposer.
 fn claim_key(slot: u64, proposer: &BlsPublicKey) -> Vec<u8> {
     [b"unblind/".as_slice(), &slot.to_be_bytes(), proposer.as_slice()].concat()
@@ -180,6 +195,17 @@ impl Verdict {
             [] => Self::Unreachable,
             statuses if statuses.contains(&400) => Self::Refused,
             _ => Self::Unsure,
+        }
+    }
+
+    /// As metrics name it.
+    const fn name(self, imported: bool) -> &'static str {
+        match self {
+            Self::Broadcast if imported => "imported",
+            Self::Broadcast => "broadcast",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Unsure => "unsure",
         }
     }
 }
@@ -224,6 +250,7 @@ async fn publish(
     told: &watch::Sender<Option<Verdict>>,
 ) {
     loop {
+        let started = Instant::now();
         let report =
             relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
         let mut verdict = Verdict::of(&report);
@@ -232,6 +259,8 @@ async fn publish(
         if verdict == Verdict::Refused && relay.beacon.header(&block_root.to_string()).await.is_ok() {
             (verdict, imported) = (Verdict::Broadcast, true);
         }
+        metrics::histogram!("earnest_relay_publish_seconds", "outcome" => verdict.name(imported))
+            .record(started.elapsed().as_secs_f64());
         match verdict {
             Verdict::Broadcast => {
                 tracing::info!(slot, %block_root, imported, "published");

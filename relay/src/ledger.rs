@@ -160,6 +160,12 @@ impl Ledger {
         self.inner.journal.writable()
     }
 
+    /// Records of the journal, and its bytes on the disk; 0 bytes if they cannot be told.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let journal = &self.inner.journal;
+        (journal.head(), journal.disk_bytes().unwrap_or_default())
+    }
+
     /// Whether new promises may be made, such as to deliver a header's payload: writes are taken, or were a moment ago.
     pub(crate) async fn may_promise(&self) -> bool {
         let asked = *self.inner.asked.read();

@@ -11,6 +11,8 @@
 //! | `beacon-events` | heads, reorgs and payload attributes, from the beacon nodes' event stream |
 //! | `slots` | at each slot's start: lookahead, and what is past is dropped |
 //! | `journal` | ends the relay if the journal takes nothing more |
+//! | `received` | writes the bids that came, some times a second, for the data API |
+//! | `meters` | once a second, the gauges of what is held |
 //!
 //! A builder's block is checked in all that needs no execution, and its worth is the builder's claim: a simulation
 //! endpoint is not asked yet, nor is the parent state at the cut-off of constraints.
@@ -28,16 +30,20 @@ mod events;
 mod feed;
 mod held;
 mod ledger;
+mod meters;
 mod opt_in;
+mod received;
 mod registrations;
 mod relay;
 mod rules;
 mod simulation;
 mod spool;
 mod start;
+mod streams;
 mod submission;
 #[cfg(test)]
 mod testing;
+mod top_bids;
 mod upkeep;
 mod views;
 

@@ -1,6 +1,7 @@
 //! The relay's state, shared by its endpoints and tasks.
 
 use crate::{
+    api::StatusPage,
     bids::Book,
     builders::Builders,
     config::Config,
@@ -10,12 +11,14 @@ use crate::{
     held::Required,
     ledger::Ledger,
     opt_in::OptIn,
+    received::Received,
     simulation::Simulator,
+    streams::Streams,
 };
 use alloy_primitives::B256;
 use earnest_builder_types::{BidTrace, BlsPublicKey, ForkName, domain::beacon_proposer_domain};
 use earnest_chain::{BeaconClient, ExecutionClient, SlotClock, Spec};
-use earnest_http::{ApiError, BodyLimits, ClientStreams, Supervisor, health::Health};
+use earnest_http::{ApiError, BodyLimits, Supervisor, health::Health};
 use earnest_protocol::{
     objects::{DelegationReceipt, SignedDelegationReceipt},
     signing::EcdsaSecret,
@@ -48,6 +51,9 @@ pub(crate) struct Relay {
     pub(crate) beacon: BeaconClient,
     pub(crate) ledger: Ledger,
     pub(crate) book: Book,
+    pub(crate) received: Received,
+    pub(crate) streams: Streams,
+    pub(crate) status_page: StatusPage,
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
@@ -59,9 +65,6 @@ pub(crate) struct Relay {
     pub(crate) judged: Mutex<BTreeSet<u64>>,
     /// Constraints as they come.
     pub(crate) feed: Feed,
-    /// Streams that may be open, of all clients and of each.
-    pub(crate) streams: Arc<Semaphore>,
-    pub(crate) client_streams: ClientStreams,
     pub(crate) builders: Builders,
     pub(crate) simulator: Option<Simulator>,
 }
@@ -101,6 +104,11 @@ impl Relay {
     /// Until when constraints for a slot are taken.
     pub(crate) fn cutoff_ms(&self, slot: u64) -> u64 {
         self.clock.start_of(slot).saturating_sub(self.timing.constraint_cutoff.of(self.clock.slot_ms()))
+    }
+
+    /// Seconds from the slot's start to `at_ms`, for histograms; 0 before it.
+    pub(crate) fn seconds_into(&self, slot: u64, at_ms: u64) -> f64 {
+        SlotClock::until(self.clock.start_of(slot), at_ms).as_secs_f64()
     }
 
     /// Whether the slot is delegated by the validator that proposes it.

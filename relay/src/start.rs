@@ -9,21 +9,23 @@ use crate::{
     duties::Duties,
     feed::Feed,
     ledger::{Ledger, LedgerError},
+    meters,
     opt_in::Listed,
+    received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
     simulation::Simulator,
     spool::Spool,
+    streams::Streams,
     upkeep,
 };
 use alloy_primitives::Address;
-use earnest_builder_types::{BlsPublicKey, domain::builder_domain};
+use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
 use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
 use earnest_http::{
-    ClientLimiter, ClientStreams, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
-    telemetry,
+    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
 };
 use earnest_journal::Options;
-use earnest_protocol::window::Timing;
+use earnest_protocol::{signing::EcdsaSecret, window::Timing};
 use earnest_signer::KeyFileError;
 use parking_lot::{Mutex, RwLock};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -119,6 +121,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 
 async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let metrics = telemetry::metrics_handle()?;
+    meters::declare();
     let beacon = BeaconClient::new(config.beacon.clone())?;
     let (genesis, spec) = network(&beacon, Duration::from_secs(config.beacon_wait_secs)).await?;
     same_network(&config, &genesis, &spec)?;
@@ -128,7 +131,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     timing.constraint_cutoff = config.timing.constraint_cutoff;
 
     let blocking = config.clone();
-    let (bls, ecdsa, ledger, spool) =
+    let Opened { bls, ecdsa, ledger, spool, received, recorder } =
         tokio::task::spawn_blocking(move || open(&blocking)).await.map_err(|_| StartError::Stopped)??;
     let builder_domain = builder_domain(config.network.genesis_fork_version);
     let limits = Limits {
@@ -148,6 +151,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
     journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
+    let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
         opt_in: Box::new(Listed::new(&config.opted_in)),
         clock,
@@ -159,6 +163,9 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         beacon,
         ledger: ledger.clone(),
         book,
+        received,
+        streams: Streams::new(streams, per_client, config.clients.clone()),
+        status_page: api::StatusPage::default(),
         duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
         health: health.clone(),
         tasks: tasks.clone(),
@@ -166,8 +173,6 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         execution: execution_clients(&config)?,
         judged: Mutex::default(),
         feed: Feed::new(),
-        streams: Arc::new(Semaphore::new(config.bounds.streams)),
-        client_streams: ClientStreams::new(config.bounds.streams_per_client, config.clients.clone()),
         builders: Builders::from(&config.builders),
         simulator: Simulator::new(&config.simulation)?,
         config,
@@ -185,6 +190,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    tasks.spawn("received", recorder.run(Arc::clone(&relay)));
+    tasks.spawn("meters", meters::run(Arc::clone(&relay)));
     let (watched, token) = (ledger.clone(), tasks.token());
     tasks.spawn("journal", async move {
         tokio::select! {
@@ -207,7 +214,15 @@ fn execution_clients(config: &Config) -> Result<Vec<ExecutionClient>, ChainError
     config.execution.iter().map(|url| ExecutionClient::with_options(url.clone(), &options)).collect()
 }
 
-type Opened = (earnest_builder_types::bls::SecretKey, earnest_protocol::signing::EcdsaSecret, Ledger, Spool);
+/// What the disk has.
+struct Opened {
+    bls: SecretKey,
+    ecdsa: EcdsaSecret,
+    ledger: Ledger,
+    spool: Spool,
+    received: Received,
+    recorder: Recorder,
+}
 
 /// Everything on the disk.
 fn open(config: &Config) -> Result<Opened, StartError> {
@@ -217,7 +232,11 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let payloads = config.data_dir.join("payloads");
     let spool = Spool::open(&payloads, config.free_space_floor)
         .map_err(|source| StartError::Io { what: format!("cannot use {}", payloads.display()), source })?;
-    Ok((bls, ecdsa, ledger, spool))
+    let bids = config.data_dir.join("received");
+    let room = Room { bids: config.bounds.received_bids, per_slot: config.bounds.received_per_slot };
+    let (received, recorder) = Received::open(&bids, config.free_space_floor, room)
+        .map_err(|source| StartError::Io { what: format!("cannot use {}", bids.display()), source })?;
+    Ok(Opened { bls, ecdsa, ledger, spool, received, recorder })
 }
 
 /// Offers again what was on offer before a restart.

@@ -63,7 +63,6 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
         }
         let slot = relay.current_slot();
         survey(&relay, &beacon, slot).await;
-        gauge(&relay);
         relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
         relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
         match relay.ledger.writable() {
@@ -91,15 +90,6 @@ async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
     } else if relay.duties.read().proposer(slot).is_some() {
         beacon.ready();
     }
-}
-
-/// What is held, for those who watch.
-fn gauge(relay: &Relay) {
-    let views = relay.ledger.views();
-    let held = views.registrations();
-    let number = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
-    metrics::gauge!("earnest_relay_registrations_held").set(number(held.len()));
-    metrics::gauge!("earnest_relay_registrations_bytes").set(number(held.bytes()));
 }
 
 /// Asks for the proposers of this epoch and the next.

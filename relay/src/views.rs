@@ -162,6 +162,12 @@ impl Views {
         self.published.get(&slot).is_some_and(|held| held.iter().any(|one| one.block_root == block_root))
     }
 
+    /// Whether a beacon node imported this block.
+    pub(crate) fn is_imported(&self, slot: u64, block_root: B256) -> bool {
+        let held = self.published.get(&slot).into_iter().flatten();
+        held.into_iter().any(|one| one.block_root == block_root && one.imported)
+    }
+
     /// Payloads delivered and spread, newest slot first, from `from_slot` down.
     pub(crate) fn delivered(&self, from_slot: u64) -> impl Iterator<Item = &Arc<Unblinded>> {
         self.unblinded

@@ -16,7 +16,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use world::{Setting, World, rpc::Rpc, unhurried};
+use world::{Setting, World, rpc::Rpc, unhurried, workshop::Workshop};
 
 const BLOCKS: &str = "/relay/v1/builder/blocks";
 
@@ -24,6 +24,12 @@ fn simulating(endpoints: &[&Rpc], timeout_ms: u64) -> Setting {
     let endpoints = endpoints.iter().map(|rpc| rpc.url.clone()).collect();
     let simulation = SimulationConfig { endpoints, timeout_ms, ..SimulationConfig::default() };
     Setting { slot_ms: 4_000, timing: unhurried(), simulation, ..Setting::default() }
+}
+
+/// A builder's block for a slot that comes.
+async fn block(world: &World) -> BidSubmission {
+    let workshop = Workshop::open(world, world.slot_ahead(2)).await;
+    workshop.block(world, 98, 7, 1).await
 }
 
 async fn submit(world: &World, submission: &BidSubmission) -> (u16, Option<String>) {
@@ -47,7 +53,7 @@ async fn blocks_of_builders_that_are_not_listed_are_not_taken() {
     let builders = BuildersConfig { allowed: vec![other], ..BuildersConfig::default() };
     let world = World::start(Setting { builders, ..simulating(&[], 1) }).await;
     world.register().await;
-    let submission = world.submission(world.slot_ahead(2)).await;
+    let submission = block(&world).await;
     assert_eq!(submit(&world, &submission).await, refused(403, "builder_not_allowed"));
 }
 
@@ -56,8 +62,8 @@ async fn a_block_is_offered_only_after_a_simulation_that_succeeds() {
     let good = Rpc::start(|_, _| Ok(Value::Null)).await;
     let world = World::start(simulating(&[&good], 5_000)).await;
     world.register().await;
-    let slot = world.slot_ahead(2);
-    let submission = world.submission(slot).await;
+    let submission = block(&world).await;
+    let slot = submission.message().slot;
     assert_eq!(submit(&world, &submission).await, (200, None));
     let (_, proposer) = world.proposer(slot).await;
     let header = world.header(slot, &proposer).await;
@@ -75,8 +81,8 @@ async fn a_block_that_fails_is_refused_and_its_builder_demoted_for_good() {
     let bad = Rpc::start(|_, _| Err("payment is short".to_owned())).await;
     let world = World::start(simulating(&[&bad], 5_000)).await;
     world.register().await;
-    let slot = world.slot_ahead(2);
-    let submission = world.submission(slot).await;
+    let submission = block(&world).await;
+    let slot = submission.message().slot;
     let (status, body) = world.submit(BLOCKS, &submission).await;
     assert_eq!((status, &body["code"]), (400, &json!("simulation_failed")), "{body}");
     assert!(body["message"].as_str().unwrap().contains("payment is short"));
@@ -89,7 +95,7 @@ async fn a_block_that_fails_is_refused_and_its_builder_demoted_for_good() {
     let mut world = world;
     world.config.simulation = SimulationConfig::default();
     let world = world.restart().await;
-    let submission = world.submission(world.slot_ahead(2)).await;
+    let submission = block(&world).await;
     assert_eq!(submit(&world, &submission).await, refused(403, "builder_demoted"));
 }
 
@@ -109,17 +115,17 @@ async fn an_endpoint_that_does_not_answer_is_passed_over_and_no_success() {
     setting.simulation.endpoints.insert(0, hung.clone());
     let world = World::start(setting).await;
     world.register().await;
-    let submission = world.submission(world.slot_ahead(2)).await;
+    let submission = block(&world).await;
     assert_eq!(submit(&world, &submission).await, (200, None));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
     let mut world = world;
     world.config.simulation.endpoints = vec![hung];
     let world = world.restart().await;
-    let submission = world.submission(world.slot_ahead(2)).await;
+    let submission = block(&world).await;
     assert_eq!(submit(&world, &submission).await, refused(503, "simulation_unavailable"));
     // No fault of the builder's.
     world.node.wait_for_slot(1).await;
-    let submission = world.submission(world.slot_ahead(2)).await;
+    let submission = block(&world).await;
     assert_eq!(submit(&world, &submission).await, refused(503, "simulation_unavailable"));
 }

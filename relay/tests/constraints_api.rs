@@ -23,7 +23,12 @@ use earnest_protocol::{
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::time::Duration;
-use world::{Setting, World, rpc::Rpc, submission::proofs, transfer, unhurried};
+use world::{
+    Setting, World,
+    rpc::Rpc,
+    transfer, unhurried,
+    workshop::{Workshop, proofs},
+};
 
 fn key(byte: u8) -> SecretKey {
     SecretKey::from_bytes(&[byte; 32]).unwrap()
@@ -142,8 +147,8 @@ async fn the_stream_tells_what_is_held_and_then_what_comes() {
     let _hidden = constrain(&world, slot, &proposer, &[transfer(2, 0, 1)], &[61]).await;
     let (third, _) = constrain(&world, slot, &proposer, &[transfer(3, 0, 1)], &[]).await;
     assert_eq!(next().await, event(&third));
-    world.stop();
-    assert_eq!(next().await, "event: dropped\ndata: the relay is stopping");
+    let (_, last) = tokio::join!(world.stop(), next());
+    assert_eq!(last, "event: dropped\ndata: the relay is stopping");
 }
 
 /// An execution client whose accounts have nonce 0 and one ether, but sender 2's is used.
@@ -235,7 +240,8 @@ async fn a_block_with_proofs_is_taken_if_they_hold() {
     world.engine.submit(transfer(9, 9, 9));
     world.engine.submit(wanted.clone());
     let path = "/constraints/v0/relay/blocks_with_proofs";
-    let submission = world.submission(slot).await;
+    let submission = Workshop::open(&world, slot).await.block(&world, 98, 7, 1).await;
+    assert_eq!(submission.message().slot, slot);
     let with = |submission: &BidSubmission, proofs: Value| -> Value {
         let mut body = serde_json::to_value(submission).unwrap();
         body["proofs"] = proofs;

@@ -29,6 +29,7 @@ mod registration;
 mod requests;
 mod signing;
 mod submission;
+mod top_bid;
 mod transactions;
 mod unblind;
 
@@ -55,6 +56,7 @@ pub use requests::{
 pub use signing::sign_bid_trace;
 pub use ssz_types::{BitList, BitVector, VariableList};
 pub use submission::*;
+pub use top_bid::{TOP_BID_UPDATE_SSZ_BYTES, TopBidUpdate};
 pub use transactions::{MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS, Transactions};
 pub use tree_hash::TreeHash;
 pub use unblind::{UnblindError, unblind};

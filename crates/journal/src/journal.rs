@@ -158,6 +158,14 @@ impl Journal {
         &self.shared.directory
     }
 
+    /// Bytes of the log's database on the disk.
+    ///
+    /// # Errors
+    /// When the file cannot be looked at.
+    pub fn disk_bytes(&self) -> std::io::Result<u64> {
+        Ok(std::fs::metadata(self.shared.directory.join(DATABASE_FILE))?.len())
+    }
+
     /// Whether an append can be accepted: the log is open, no write has failed, and the disk has room.
     /// For readiness; an append checks this itself.
     ///

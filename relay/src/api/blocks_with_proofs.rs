@@ -8,6 +8,7 @@ use crate::{
     api::{
         blocking,
         builder_blocks::{Options, place},
+        openapi::schemas,
         read, slot_in_json, stated_fork,
     },
     held::Required,
@@ -25,11 +26,26 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, sync::Arc};
 
+#[utoipa::path(
+    post,
+    path = "/constraints/v0/relay/blocks_with_proofs",
+    tag = "constraints",
+    params(("cancellations" = Option<String>, Query, description = "`1` or `true`: the bid may be replaced by one worth less")),
+    request_body(content = serde_json::Value, description = "A submission of the relay API, with `proofs`: `{constraintTypes, payloads}`"),
+    responses(
+        (status = 200, description = "The block is taken"),
+        (status = 400, description = "`bad_proof`, `constraints_not_kept`, `simulation_failed`, or what is wrong with the block", body = schemas::Problem),
+        (status = 403, description = "`builder_not_allowed`, `builder_demoted`", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+        (status = 503, description = "`simulation_busy`, `simulation_unavailable`, or as many bids are held as can be", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn post(
     State(relay): State<Arc<Relay>>,
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
+    let received_at_ms = relay.now_ms();
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     content_type(request.headers(), &[Media::Json])?;
     let stated = stated_fork(request.headers())?;
@@ -43,7 +59,7 @@ pub(crate) async fn post(
         Ok::<_, ApiError>(submission)
     })
     .await??;
-    place(relay, submission, options.cancels()).await
+    place(relay, submission, options.cancels(), received_at_ms).await
 }
 
 /// Takes the proofs out of the body, and reads the rest as any submission.

@@ -34,13 +34,14 @@ pub(crate) async fn post(
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
+    let received_at_ms = relay.now_ms();
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
     let reader = Arc::clone(&relay);
     let submission = blocking(move || decode(&reader, media, stated, &body)).await??;
-    place(relay, submission, options.cancels()).await
+    place(relay, submission, options.cancels(), received_at_ms).await
 }
 
 /// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer.
@@ -48,9 +49,10 @@ pub(super) async fn place(
     relay: Arc<Relay>,
     submission: BidSubmission,
     cancellable: bool,
+    received_at_ms: u64,
 ) -> Result<StatusCode, ApiError> {
     let started = Instant::now();
-    let placed = placed(&relay, submission, cancellable).await;
+    let placed = placed(&relay, submission, cancellable, received_at_ms).await;
     let outcome = match &placed {
         Ok(Placed::Best) => "best",
         Ok(Placed::Held) => "held",
@@ -70,17 +72,18 @@ async fn placed(
     relay: &Arc<Relay>,
     submission: BidSubmission,
     cancellable: bool,
+    received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
     let taker = Arc::clone(relay);
     let Some(simulator) = &relay.simulator else {
         return blocking(move || {
-            check(&taker, &submission)?;
+            check(&taker, &submission, received_at_ms)?;
             offer(&taker, submission, cancellable)
         })
         .await?;
     };
     let (submission, call, rank) = blocking(move || {
-        let (rank, circumstances) = check(&taker, &submission)?;
+        let (rank, circumstances) = check(&taker, &submission, received_at_ms)?;
         let call = Call::new(&submission, circumstances)?;
         Ok::<_, ApiError>((submission, call, rank))
     })
@@ -136,8 +139,12 @@ fn slot_in_ssz(body: &[u8]) -> Option<u64> {
     body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Everything that needs no execution: whose block it is first, since that costs least.
-fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, Circumstances), ApiError> {
+/// Everything that needs no execution: whose block it is first, since that costs least. A block that passes counts as received.
+fn check(
+    relay: &Relay,
+    submission: &BidSubmission,
+    received_at_ms: u64,
+) -> Result<(Rank, Circumstances), ApiError> {
     let trace = submission.message();
     let views = relay.ledger.views();
     let simulates = relay.simulator.is_some();
@@ -158,6 +165,9 @@ fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, Circumstanc
         builder_domain: relay.builder_domain,
     };
     submission::check(submission, &expected)?;
+    let payload = submission.payload();
+    let num_tx = payload.transactions().len() as u64;
+    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
     let circumstances = Circumstances {
         registered_gas_limit: registration.map_or(0, |registration| registration.message.gas_limit),
         parent_beacon_block_root: attributes.and_then(|known| known.attributes.parent_beacon_block_root),

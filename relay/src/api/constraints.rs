@@ -1,7 +1,7 @@
 //! `POST /constraints/v0/builder/constraints` and `GET /constraints/v0/builder/capabilities`
 
 use crate::{
-    api::{blocking, read},
+    api::{blocking, openapi::schemas, read},
     events::{ConstraintsTaken, Event},
     relay::Relay,
     rules::{ConstraintContext, Refusal, check_constraints, check_right},
@@ -24,6 +24,28 @@ use std::sync::Arc;
 /// Types of constraints that this relay enforces: inclusion of one transaction.
 const TYPES: [u64; 1] = [1];
 
+#[utoipa::path(
+    post,
+    path = "/constraints/v0/builder/constraints",
+    tag = "constraints",
+    request_body = schemas::ConstraintsBody,
+    responses(
+        (status = 200, description = "The receipt of each message", body = schemas::ConstraintReceipts),
+        (
+            status = 400,
+            description = "`constraint_late`, `no_delegation`, `not_delegate`, `bad_signature`, `no_constraints`, \
+                           `too_many_constraints`, `unknown_constraint_type`, `bad_constraint`, `constraint_not_allowed`, \
+                           `receivers_unsupported`; 400 for what are no signed constraints",
+            body = schemas::Problem,
+        ),
+        (status = 406, description = "JSON is not accepted", body = schemas::Problem),
+        (status = 408, description = "The body came too slowly", body = schemas::Problem),
+        (status = 413, description = "The body is too large", body = schemas::Problem),
+        (status = 415, description = "Not JSON", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+        (status = 503, description = "The relay cannot write its journal", body = schemas::Problem),
+    ),
+)]
 /// A message, or a list of them; a list is answered by a list. Each is held or refused by itself: those before one that
 /// is refused stay held, and posting them again gives their receipts again.
 pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, ApiError> {
@@ -44,6 +66,15 @@ pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> R
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/builder/capabilities",
+    tag = "constraints",
+    responses(
+        (status = 200, description = "The types of constraints that this relay enforces", body = schemas::Capabilities),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn capabilities() -> Json<ConstraintCapabilities> {
     Json(ConstraintCapabilities { constraint_types: TYPES.to_vec() })
 }
@@ -140,13 +171,17 @@ fn judge(
 /// The relay's word on constraints that are durable by now.
 pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedConstraintReceipt, ApiError> {
     let message = &held.taken.constraints.message;
-    let dropped = held.dropped().is_some();
+    let (status, name) = match held.dropped() {
+        Some(_) => (ConstraintStatus::Dropped, "dropped"),
+        None => (ConstraintStatus::Held, "held"),
+    };
     let receipt = ConstraintReceipt {
         slot: message.slot,
         constraints_hash: message.hash().map_err(|_| ApiError::internal())?,
         received_at_ms: held.taken.received_at_ms,
-        status: if dropped { ConstraintStatus::Dropped } else { ConstraintStatus::Held },
+        status,
     };
+    metrics::counter!("earnest_relay_constraint_receipts_total", "status" => name).increment(1);
     SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
         .map_err(|_| ApiError::internal())
 }

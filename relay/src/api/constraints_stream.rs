@@ -4,7 +4,11 @@
 //! first. `?slot=N` narrows it to one slot, and there the `X-Receiver` headers show also what is not for everyone. The last
 //! event before the relay ends a stream is `dropped`, and says why.
 
-use crate::{api::get_constraints::reader, relay::Relay, views::HeldConstraints};
+use crate::{
+    api::{get_constraints::reader, openapi::schemas},
+    relay::Relay,
+    views::HeldConstraints,
+};
 use axum::{
     Extension,
     extract::{Query, State, rejection::QueryRejection},
@@ -17,7 +21,7 @@ use earnest_builder_types::BlsPublicKey;
 use earnest_http::{ApiError, PeerAddr};
 use earnest_protocol::{Slot, receiver::may_read};
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::Deserialize;
 use std::{
     convert::Infallible,
@@ -29,13 +33,48 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const SLOW: &str = "events were not taken fast enough: ask for the slot's constraints and listen again";
-const STOPPING: &str = "the relay is stopping";
 
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Options {
     slot: Option<u64>,
+}
+
+/// A stream that counts as open until it is dropped.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("earnest_relay_streams", "stream" => "constraints").increment(1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("earnest_relay_streams", "stream" => "constraints").decrement(1);
+    }
+}
+
+/// Why the relay ends a stream.
+#[derive(Clone, Copy)]
+enum Dropped {
+    Slow,
+    Stopping,
+}
+
+impl Dropped {
+    fn event(self) -> Event {
+        let (name, reason) = match self {
+            Self::Slow => {
+                ("slow", "events were not taken fast enough: ask for the slot's constraints and listen again")
+            }
+            Self::Stopping => ("stopping", "the relay is stopping"),
+        };
+        metrics::counter!("earnest_relay_streams_dropped_total", "stream" => "constraints", "reason" => name)
+            .increment(1);
+        Event::default().event("dropped").data(reason)
+    }
 }
 
 /// Who listens, and to what.
@@ -56,6 +95,23 @@ impl Listener {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/relay/constraints_stream",
+    tag = "constraints",
+    params(
+        ("slot" = Option<String>, Query, description = "Only constraints of this slot"),
+        ("x-receiver-publickey" = Option<String>, Header, description = "With a slot: the reader's BLS key"),
+        ("x-receiver-signature" = Option<String>, Header, description = "With a slot: its signature over that"),
+    ),
+    responses(
+        (status = 200, description = "Events `signed_constraints`, each a list; `dropped` as the last one", content_type = "text/event-stream"),
+        (status = 400, description = "Slot or headers are malformed", body = schemas::Problem),
+        (status = 401, description = "`bad_receiver_signature`", body = schemas::Problem),
+        (status = 429, description = "`too_many_streams` of this client, `busy`", body = schemas::Problem),
+        (status = 503, description = "`too_many_streams`", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     options: Result<Query<Options>, QueryRejection>,
@@ -69,11 +125,7 @@ pub(crate) async fn get(
         None => None,
     };
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
-    let client = relay.client_streams.open(peer, &headers)?;
-    let place = Arc::clone(&relay.streams).try_acquire_owned().map_err(|_| {
-        let message = "too many streams are open; try again later";
-        ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message).retry_after(5)
-    })?;
+    let place = (relay.streams.open(peer, &headers)?, Counted::new());
     let listener = Listener { only, reader };
     // Listening before looking: what comes between is told twice rather than never.
     let live = relay.feed.listen();
@@ -82,7 +134,7 @@ pub(crate) async fn get(
     let past: Vec<Event> = bind.filter_map(|held| listener.event(held)).collect();
     let events = stream::iter(past).chain(follow(live, listener, relay.tasks.token())).map(move |event| {
         // Counted until the connection is done with.
-        let _ = (&client, &place);
+        let _ = &place;
         Ok(event)
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
@@ -93,7 +145,6 @@ fn follow(
     listener: Listener,
     shutdown: CancellationToken,
 ) -> impl Stream<Item = Event> {
-    let dropped = |reason: &str| Some(Event::default().event("dropped").data(reason));
     stream::unfold(Some((live, listener, shutdown)), move |state| async move {
         let (mut live, listener, shutdown) = state?;
         loop {
@@ -108,8 +159,8 @@ fn follow(
                         return Some((event, Some((live, listener, shutdown))));
                     }
                 }
-                Err(RecvError::Lagged(_)) => return dropped(SLOW).map(|event| (event, None)),
-                Err(RecvError::Closed) => return dropped(STOPPING).map(|event| (event, None)),
+                Err(RecvError::Lagged(_)) => return Some((Dropped::Slow.event(), None)),
+                Err(RecvError::Closed) => return Some((Dropped::Stopping.event(), None)),
             }
         }
     })

@@ -1,75 +1,120 @@
-//! `GET /relay/v1/data/bidtraces/proposer_payload_delivered`
+//! `/relay/v1/data`: what the relay saw and did, for everyone. One file for each endpoint.
 
-use crate::{events::Unblinded, relay::Relay};
-use alloy_primitives::B256;
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
-use earnest_builder_types::{BlsPublicKey, beacon::relay::ProposerPayloadDelivered};
+pub(super) mod builder_blocks_received;
+pub(super) mod proposer_payload_delivered;
+pub(super) mod validator_registration;
+
+use axum::extract::{Query, rejection::QueryRejection};
 use earnest_http::ApiError;
-use serde::Deserialize;
-use std::sync::Arc;
+use std::{collections::HashMap, str::FromStr};
 
-/// Most rows of an answer, and how many without a limit.
-const MAX_ROWS: usize = 200;
+/// What stands behind the question mark, name by name.
+pub(super) type RawQuery = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// Filters; all that are given must hold.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Filter {
-    slot: Option<u64>,
-    /// The newest slot wanted: where the page before ended.
-    cursor: Option<u64>,
-    limit: Option<usize>,
-    block_hash: Option<B256>,
-    block_number: Option<u64>,
-    proposer_pubkey: Option<BlsPublicKey>,
-    builder_pubkey: Option<BlsPublicKey>,
+/// The arguments of a query. As at other relays, an empty one is none, and a name that is not known is passed over.
+#[derive(Debug)]
+struct Arguments(HashMap<String, String>);
+
+impl Arguments {
+    /// # Errors
+    /// 400 if the query cannot be read, or names an argument twice.
+    fn read(query: RawQuery) -> Result<Self, ApiError> {
+        let Query(pairs) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let mut arguments = HashMap::with_capacity(pairs.len());
+        for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+            if arguments.contains_key(&name) {
+                return Err(ApiError::bad_request(format!("{name} is given twice")));
+            }
+            arguments.insert(name, value);
+        }
+        Ok(Self(arguments))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// # Errors
+    /// 400 if the argument is there and is none.
+    fn get<T: FromStr>(&self, name: &str, form: &str) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|_| ApiError::bad_request(format!("invalid {name} argument: expected {form}")))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.get(name, "a decimal number")
+    }
+
+    fn hash<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        self.get(name, "0x and 64 hexadecimal digits")
+    }
+
+    fn key<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        self.get(name, "0x and 96 hexadecimal digits")
+    }
+
+    /// # Errors
+    /// 400 if the limit is not a number, or is more than `most`.
+    fn limit(&self, most: usize) -> Result<Option<usize>, ApiError> {
+        let Some(limit) = self.number("limit")? else { return Ok(None) };
+        match usize::try_from(limit) {
+            Ok(limit) if limit <= most => Ok(Some(limit)),
+            _ => Err(ApiError::bad_request(format!("maximum limit is {most}"))),
+        }
+    }
 }
 
-/// Payloads that were unblinded and taken by a beacon node, newest first.
-pub(crate) async fn proposer_payload_delivered(
-    State(relay): State<Arc<Relay>>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Json<Vec<ProposerPayloadDelivered>>, ApiError> {
-    let Query(filter) = filter.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let limit = filter.limit.unwrap_or(MAX_ROWS);
-    if limit > MAX_ROWS {
-        return Err(ApiError::bad_request(format!("limit is at most {MAX_ROWS}")));
-    }
-    if filter.slot.is_some() && filter.cursor.is_some() {
-        return Err(ApiError::bad_request("give slot or cursor, not both"));
-    }
-    let views = relay.ledger.views();
-    let from = filter.slot.or(filter.cursor).unwrap_or(u64::MAX);
-    let rows = views.delivered(from).filter(|delivered| filter.takes(delivered)).take(limit);
-    Ok(Json(rows.map(|delivered| row(delivered)).collect()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+    use axum::http::Uri;
 
-impl Filter {
-    fn takes(&self, delivered: &Unblinded) -> bool {
-        let trace = &delivered.trace;
-        self.slot.is_none_or(|slot| slot == trace.slot)
-            && self.block_hash.is_none_or(|hash| hash == trace.block_hash)
-            && self.block_number.is_none_or(|number| number == delivered.block_number)
-            && self.proposer_pubkey.is_none_or(|key| key == trace.proposer_pubkey)
-            && self.builder_pubkey.is_none_or(|key| key == trace.builder_pubkey)
+    fn arguments(query: &str) -> Result<Arguments, ApiError> {
+        let uri: Uri = format!("/?{query}").parse().unwrap();
+        Arguments::read(Query::try_from_uri(&uri))
     }
-}
 
-fn row(delivered: &Unblinded) -> ProposerPayloadDelivered {
-    let trace = &delivered.trace;
-    ProposerPayloadDelivered {
-        slot: trace.slot,
-        parent_hash: trace.parent_hash,
-        block_hash: trace.block_hash,
-        builder_pubkey: trace.builder_pubkey,
-        proposer_pubkey: trace.proposer_pubkey,
-        proposer_fee_recipient: trace.proposer_fee_recipient,
-        gas_limit: trace.gas_limit,
-        gas_used: trace.gas_used,
-        value: trace.value,
-        block_number: delivered.block_number,
-        num_tx: delivered.transactions,
+    #[test]
+    fn arguments_by_table() {
+        let hash = format!("block_hash=0x{}", "ab".repeat(32));
+        let cases: [(&str, Result<(), &str>); 14] = [
+            ("", Ok(())),
+            ("slot=&block_hash=&limit=", Ok(())),
+            ("something=else", Ok(())),
+            ("slot=18446744073709551615&limit=10", Ok(())),
+            (&hash, Ok(())),
+            ("slot=1&slot=2", Err("slot is given twice")),
+            ("slot=18446744073709551616", Err("invalid slot argument: expected a decimal number")),
+            ("slot=-1", Err("invalid slot argument: expected a decimal number")),
+            ("slot=0x10", Err("invalid slot argument: expected a decimal number")),
+            ("slot=%00", Err("invalid slot argument: expected a decimal number")),
+            ("block_hash=0x12", Err("invalid block_hash argument: expected 0x and 64 hexadecimal digits")),
+            ("limit=11", Err("maximum limit is 10")),
+            ("limit=18446744073709551615", Err("maximum limit is 10")),
+            ("limit=ten", Err("invalid limit argument: expected a decimal number")),
+        ];
+        for (query, expected) in cases {
+            let read = || {
+                let arguments = arguments(query)?;
+                arguments.number("slot")?;
+                arguments.hash::<B256>("block_hash")?;
+                arguments.limit(10)
+            };
+            let error = read().err().map(|error| (error.status.as_u16(), error.message));
+            assert_eq!(error, expected.err().map(|message| (400, message.to_owned())), "{query}");
+        }
+    }
+
+    #[test]
+    fn any_query_is_read_or_refused() {
+        bolero::check!().with_iterations(1000).with_type::<String>().for_each(|query| {
+            let Ok(uri) = format!("/?{query}").parse::<Uri>() else { return };
+            if let Ok(arguments) = Arguments::read(Query::try_from_uri(&uri)) {
+                let _ = (arguments.number("slot"), arguments.hash::<B256>("block_hash"), arguments.limit(1));
+            }
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! `POST /constraints/v0/builder/delegate`
 
 use crate::{
-    api::{blocking, read},
+    api::{blocking, openapi::schemas, read},
     events::{DelegationTaken, Event},
     ledger::WriteError,
     relay::Relay,
@@ -16,6 +16,28 @@ use earnest_journal::Claim;
 use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
 use std::sync::Arc;
 
+#[utoipa::path(
+    post,
+    path = "/constraints/v0/builder/delegate",
+    tag = "constraints",
+    request_body = schemas::SignedDelegation,
+    responses(
+        (status = 200, description = "The receipt; the same one for the same delegation", body = schemas::SignedDelegationReceipt),
+        (
+            status = 400,
+            description = "`unknown_slot`, `slot_begun`, `not_proposer`, `not_opted_in`, `bad_metadata`, `bad_signature`; \
+                           400 for what is no signed delegation",
+            body = schemas::Problem,
+        ),
+        (status = 406, description = "JSON is not accepted", body = schemas::Problem),
+        (status = 408, description = "The body came too slowly", body = schemas::Problem),
+        (status = 409, description = "`already_delegated`: another one was taken for the slot", body = schemas::Problem),
+        (status = 413, description = "The body is too large", body = schemas::Problem),
+        (status = 415, description = "Not JSON", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+        (status = 503, description = "The relay cannot write its journal", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn post(
     State(relay): State<Arc<Relay>>,
     request: Request,

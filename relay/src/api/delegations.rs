@@ -4,7 +4,7 @@
 //! whose signer no longer proposes the slot, after a reorg, is not shown.
 
 use crate::{
-    api::{Params, params, parse},
+    api::{Params, openapi::schemas, params, parse},
     events::DelegationTaken,
     relay::Relay,
 };
@@ -13,6 +13,17 @@ use earnest_http::ApiError;
 use earnest_protocol::objects::{Authority, SignedDelegation};
 use std::sync::Arc;
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/relay/delegations/{slot}",
+    tag = "constraints",
+    params(("slot" = String, Path, description = "The slot, decimal")),
+    responses(
+        (status = 200, description = "The slot's delegations whose signer proposes it, in the order they came", body = Vec<schemas::SignedDelegation>),
+        (status = 400, description = "The slot is no number", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,
@@ -21,6 +32,17 @@ pub(crate) async fn get(
     Ok(Json(supported(&relay, slot).iter().map(|taken| taken.delegation.clone()).collect()))
 }
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/delegations/{slot}",
+    tag = "ordering",
+    params(("slot" = String, Path, description = "The slot, decimal")),
+    responses(
+        (status = 200, description = "The same with the relay's receipts", body = Vec<schemas::Authority>),
+        (status = 400, description = "The slot is no number", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get_with_receipts(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,

@@ -5,7 +5,7 @@
 //! the relay's receipt, and why a dropped one binds nobody.
 
 use crate::{
-    api::{Params, blocking, constraints::receipt, params, parse},
+    api::{Params, blocking, constraints::receipt, openapi::schemas, params, parse},
     relay::Relay,
     views::HeldConstraints,
 };
@@ -21,6 +21,24 @@ use earnest_protocol::{
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/relay/constraints/{slot}",
+    tag = "constraints",
+    params(
+        ("slot" = String, Path, description = "The slot, decimal"),
+        ("x-receiver-publickey" = Option<String>, Header, description = "The reader's BLS key"),
+        ("x-receiver-signature" = Option<String>, Header, description = "Its signature over the slot"),
+        ("x-receiver-nonce" = Option<String>, Header, description = "Nonce of the signing form; 0 if absent"),
+        ("x-receiver-signingid" = Option<String>, Header, description = "Module signing id; that of earnest.v1 if absent"),
+    ),
+    responses(
+        (status = 200, description = "Constraints that bind the slot and that the reader may see, in the order they came", body = Vec<schemas::SignedConstraints>),
+        (status = 400, description = "Slot or headers are malformed", body = schemas::Problem),
+        (status = 401, description = "`bad_receiver_signature`", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,
@@ -32,6 +50,24 @@ pub(crate) async fn get(
     Ok(Json(bind.map(|held| held.taken.constraints.clone()).collect()))
 }
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/constraints/{slot}",
+    tag = "constraints",
+    params(
+        ("slot" = String, Path, description = "The slot, decimal"),
+        ("x-receiver-publickey" = Option<String>, Header, description = "The reader's BLS key"),
+        ("x-receiver-signature" = Option<String>, Header, description = "Its signature over the slot"),
+        ("x-receiver-nonce" = Option<String>, Header, description = "Nonce of the signing form; 0 if absent"),
+        ("x-receiver-signingid" = Option<String>, Header, description = "Module signing id; that of earnest.v1 if absent"),
+    ),
+    responses(
+        (status = 200, description = "Constraints of the slot that the reader may see, each with the relay's receipt", body = Vec<schemas::ReceiptedConstraints>),
+        (status = 400, description = "Slot or headers are malformed", body = schemas::Problem),
+        (status = 401, description = "`bad_receiver_signature`", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get_with_receipts(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,

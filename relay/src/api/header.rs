@@ -50,6 +50,7 @@ pub(crate) async fn on_offer(
     if key.slot < relay.current_slot() {
         return Err(ApiError::bad_request(format!("slot {slot} is past")));
     }
+    metrics::histogram!("earnest_relay_header_slot_seconds").record(relay.seconds_into(key.slot, now_ms));
     if relay.duties.read().proposes(key.slot, &key.proposer) == Some(false) {
         return Err(ApiError::bad_request(format!("{pubkey} does not propose slot {slot}")));
     }

@@ -9,6 +9,7 @@ use crate::{
     api::{
         Params, fork_header,
         header::{Wanted, on_offer},
+        openapi::schemas,
     },
     relay::Relay,
 };
@@ -20,6 +21,23 @@ use earnest_http::{ApiError, Media, accept};
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 
+#[utoipa::path(
+    get,
+    path = "/constraints/v0/builder/header_with_proofs/{slot}/{parent_hash}/{pubkey}",
+    tag = "constraints",
+    params(
+        ("slot" = String, Path, description = "The slot, decimal"),
+        ("parent_hash" = String, Path, description = "Hash of the execution block to build on"),
+        ("pubkey" = String, Path, description = "The proposer's key"),
+    ),
+    responses(
+        (status = 200, description = "The bid on offer, with a proof for each constraint held", body = schemas::HeaderWithProofs),
+        (status = 204, description = "Nothing is on offer, or the time for it is not"),
+        (status = 400, description = "The path cannot be read, the slot is past, or the key does not propose it", body = schemas::Problem),
+        (status = 406, description = "JSON is not accepted", body = schemas::Problem),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     path: Params<Wanted>,

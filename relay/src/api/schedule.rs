@@ -1,6 +1,6 @@
 //! `GET /ordering/v1/schedule`: the slots that the lookahead shows from the current one on.
 
-use crate::relay::Relay;
+use crate::{api::openapi::schemas, relay::Relay};
 use alloy_primitives::Address;
 use axum::{Json, extract::State};
 use earnest_builder_types::BlsPublicKey;
@@ -52,6 +52,15 @@ pub(crate) struct DelegationState {
     allocation: Option<SlotAllocation>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/ordering/v1/schedule",
+    tag = "ordering",
+    responses(
+        (status = 200, description = "Slots, proposers, windows and delegations, from the current slot on", body = schemas::Schedule),
+        (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
+    ),
+)]
 pub(crate) async fn get(State(relay): State<Arc<Relay>>) -> Json<Schedule> {
     let current_slot = relay.current_slot();
     let first = current_slot.saturating_sub(relay.timing.max_window_slots);

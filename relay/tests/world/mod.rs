@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod rpc;
-pub(crate) mod submission;
+pub(crate) mod workshop;
 
 use alloy_primitives::{Address, B256, Bytes, hex};
 use earnest_builder_types::{
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Longest that any one thing may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One relay and what it stands on.
 pub(crate) struct World {
@@ -108,6 +108,12 @@ impl World {
         Self { node, engine, keys, network, relay, http, config, stop, _directory: directory }
     }
 
+    /// Stops the relay and waits until it is down.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.relay.join().await.unwrap();
+    }
+
     /// Stops the relay and starts it again on the same data, elsewhere.
     pub(crate) async fn restart(mut self) -> Self {
         self.stop.cancel();
@@ -154,11 +160,6 @@ impl World {
         let relays = vec![self.relay.url.clone()];
         let options = BuilderOptions::new(key, self.engine.clone(), self.node.url().clone(), relays);
         Builder::start(options).await.unwrap()
-    }
-
-    /// Begins the relay's end.
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

@@ -5,8 +5,8 @@ use bolero::check;
 use earnest_builder_types::{
     BeaconBlock, BidSubmission, BlindedBeaconBlock, BlobsBundle, BlockContents, BuilderBid, ExecutionPayload,
     ExecutionPayloadHeader, ExecutionRequests, ForkCodec, ForkName, PayloadAndBlobs, SignedBeaconBlock,
-    SignedBlindedBeaconBlock, SignedBlockContents, SignedBuilderBid, SignedValidatorRegistration, Versioned,
-    bls, gloas, proofs, registrations_from_ssz, registrations_to_ssz,
+    SignedBlindedBeaconBlock, SignedBlockContents, SignedBuilderBid, SignedValidatorRegistration,
+    TopBidUpdate, Versioned, bls, gloas, proofs, registrations_from_ssz, registrations_to_ssz,
 };
 
 use crate::vectors::bytes;
@@ -84,6 +84,15 @@ fn registrations() {
             assert_eq!(registrations_to_ssz(&read), input);
         }
         let _ = serde_json::from_slice::<Vec<SignedValidatorRegistration>>(input);
+    });
+}
+
+#[test]
+fn top_bid_updates() {
+    check!().with_iterations(ROUNDS).for_each(|input: &[u8]| {
+        if let Ok(read) = TopBidUpdate::from_ssz(input) {
+            assert_eq!(read.to_ssz(), input);
+        }
     });
 }
 
