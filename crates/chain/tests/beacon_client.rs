@@ -1,6 +1,6 @@
 //! The beacon client against small servers that answer as nodes do, well and badly.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::{
     sync::{

@@ -6,8 +6,7 @@ use earnest_chain::{BeaconOptions, ChainError};
 use tokio::sync::Semaphore;
 
 use super::{
-    client,
-    lines::Lines,
+    client, lines,
     node::{Answer, Node},
     patient,
 };
@@ -19,14 +18,13 @@ fn hasty() -> BeaconOptions {
 
 #[tokio::test]
 async fn a_slow_node_is_overtaken_and_costs_one_line() {
-    let lines = Lines::listen();
     let (slow, quick) = (Node::at(1, 100, 7).await, Node::at(2, 100, 7).await);
     slow.says(|says| says.question = Answer::Never);
     let beacon = client(&[&slow, &quick], hasty());
     for _ in 0..5 {
         assert_eq!(beacon.genesis().await.unwrap().genesis_time, 2);
     }
-    let told = lines.take();
+    let told = lines::take();
     let of_slow: Vec<_> = told.iter().filter(|line| line.contains(&slow.name())).collect();
     assert_eq!(of_slow.len(), 1, "{told:?}");
     assert!(of_slow[0].contains("faltering") && of_slow[0].contains("answered before it"), "{told:?}");

@@ -1,34 +1,30 @@
 //! What is written in the log, line by line.
 
-use std::sync::{Arc, Mutex};
+use std::{cell::RefCell, sync::Once};
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
-    subscriber::DefaultGuard,
 };
 
-/// The lines of this thread from level info on, while it lives.
-pub(crate) struct Lines {
-    written: Arc<Mutex<Vec<String>>>,
-    _guard: DefaultGuard,
+thread_local! {
+    /// A test's own lines: its client runs on the test's thread.
+    static WRITTEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Lines {
-    pub(crate) fn listen() -> Self {
-        let written = Arc::<Mutex<Vec<String>>>::default();
-        let guard = tracing::subscriber::set_default(Writer(written.clone()));
-        Self { written, _guard: guard }
-    }
-
-    /// The lines since the last call.
-    pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.written.lock().unwrap())
-    }
+/// Has lines kept. To be called before any line is written: what is found to have no reader then is written no more.
+pub(crate) fn keep() {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(|| tracing::subscriber::set_global_default(Writer).unwrap());
 }
 
-struct Writer(Arc<Mutex<Vec<String>>>);
+/// The lines of this test from level info on, since the last call.
+pub(crate) fn take() -> Vec<String> {
+    WRITTEN.take()
+}
+
+struct Writer;
 
 impl Subscriber for Writer {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -42,7 +38,7 @@ impl Subscriber for Writer {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        WRITTEN.with_borrow_mut(|written| written.push(line.0));
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}

@@ -1,6 +1,6 @@
 //! The beacon client with several nodes, of which some are down, slow, behind or on another branch.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod asking;
 mod events;
@@ -29,5 +29,6 @@ fn patient() -> BeaconOptions {
 }
 
 fn client(nodes: &[&Node], options: BeaconOptions) -> BeaconClient {
+    lines::keep();
     BeaconClient::with_options(nodes.iter().map(|node| node.url()), options).unwrap()
 }

@@ -6,8 +6,7 @@ use alloy_primitives::B256;
 use earnest_chain::{BeaconOptions, Standing};
 
 use super::{
-    client,
-    lines::Lines,
+    client, lines,
     node::{Answer, Node, Says},
     patient,
 };
@@ -49,18 +48,17 @@ async fn every_node_gets_its_standing_and_the_best_is_asked() {
 
 #[tokio::test]
 async fn a_change_of_standing_is_one_line_in_the_log() {
-    let lines = Lines::listen();
     let (one, mut other) = (Node::at(1, 100, 7).await, Node::at(2, 100, 7).await);
     let beacon = client(&[&one, &other], patient());
     beacon.survey(100).await;
-    assert_eq!(lines.take().len(), 2, "each is well");
+    assert_eq!(lines::take().len(), 2, "each is well");
 
     other.kill().await;
     for slot in 100..105 {
         assert!(beacon.survey(slot).await.usable());
         beacon.genesis().await.unwrap();
     }
-    let told = lines.take();
+    let told = lines::take();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("WARN") && told[0].contains(&other.name()), "{told:?}");
     assert!(told[0].contains("down") && !told[0].contains("secret"), "{told:?}");
@@ -68,14 +66,14 @@ async fn a_change_of_standing_is_one_line_in_the_log() {
     other.revive().await;
     other.says(|says| *says = Says { is_syncing: true, ..Says::at(60, 1) });
     beacon.survey(105).await;
-    let told = lines.take();
+    let told = lines::take();
     assert!(told.len() == 1 && told[0].contains("7 slots to go"), "{told:?}");
 
     other.says(|says| *says = Says::at(100, 7));
     for slot in 106..110 {
         assert_eq!(beacon.survey(slot).await.slots_without_block(), slot - 100);
     }
-    let told = lines.take();
+    let told = lines::take();
     assert!(told.len() == 1 && told[0].starts_with("INFO"), "{told:?}");
 }
 
