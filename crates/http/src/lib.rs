@@ -17,6 +17,7 @@ pub mod serve;
 mod stall;
 pub mod supervise;
 pub mod telemetry;
+mod unread;
 
 pub use body::{BodyError, BodyLimits, read_body};
 pub use error::{ApiError, Code};
