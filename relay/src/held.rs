@@ -60,7 +60,7 @@ impl Required {
 
     /// Whether it, or another of its sender and nonce, is one of these.
     pub(crate) fn is_among(&self, transactions: &[Bytes]) -> bool {
-        let same = transactions.iter().any(|raw| *raw == self.raw);
+        let same = transactions.contains(&self.raw);
         same || transactions
             .iter()
             .map(|raw| (raw, Place::of(raw)))

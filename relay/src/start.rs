@@ -178,6 +178,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         config,
     });
     restore(&relay).await?;
+    upkeep::survey(&relay, &beacon_part, relay.current_slot()).await;
     upkeep::refresh(&relay, &beacon_part).await;
 
     let limiter = ClientLimiter::new(&relay.config.clients);

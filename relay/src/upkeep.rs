@@ -69,15 +69,16 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
             Ok(()) => journal.ready(),
             Err(error) => journal.not_ready(error.to_string()),
         }
-        let known = relay.duties.read().lookahead.last_epoch();
-        if known.is_none_or(|known| known <= relay.clock.epoch_of(slot)) {
+        // Events may have been lost.
+        let needed = relay.duties.read().lookahead.needs_recheck(relay.clock.epoch_of(slot));
+        if needed {
             refresh(&relay, &beacon).await;
         }
     }
 }
 
 /// Looks at every beacon node: what is wrong with one is logged, and the relay is ready while one is well.
-async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
+pub(crate) async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
     let survey = relay.beacon.survey(slot).await;
     for node in &survey.nodes {
         let usable = if node.standing.is_usable() { 1.0 } else { 0.0 };
@@ -87,9 +88,15 @@ async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
     metrics::gauge!("earnest_relay_slots_without_block").set(f64::from(without));
     if !survey.usable() {
         beacon.not_ready("no beacon node is in order");
-    } else if relay.duties.read().proposer(slot).is_some() {
+    } else if knows_proposers(relay, relay.clock.epoch_of(slot)) {
         beacon.ready();
     }
+}
+
+/// Whether the proposers of an epoch are known. Of its last slot: some nodes tell none for slot 0, which has no block.
+fn knows_proposers(relay: &Relay, epoch: u64) -> bool {
+    let last = relay.clock.first_slot(epoch.saturating_add(1)).saturating_sub(1);
+    relay.duties.read().proposer(last).is_some()
 }
 
 /// Asks for the proposers of this epoch and the next.
@@ -111,7 +118,8 @@ pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
             Err(error) => tracing::warn!(%error, "duties that make no sense"),
         }
     }
-    if relay.duties.read().proposer(relay.clock.first_slot(epoch)).is_some() {
+    relay.duties.write().lookahead.checked(epoch);
+    if knows_proposers(relay, epoch) {
         beacon.ready();
     }
 }

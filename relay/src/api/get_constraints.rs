@@ -106,13 +106,15 @@ pub(super) async fn reader(
     headers: &HeaderMap,
 ) -> Result<Option<BlsPublicKey>, ApiError> {
     let header = |name| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
-    let Some(receiver) = Receiver::from_headers(header).map_err(refused)? else { return Ok(None) };
+    let Some(receiver) = Receiver::from_headers(header).map_err(|error| refused(&error))? else {
+        return Ok(None);
+    };
     let network = relay.config.network;
-    blocking(move || receiver.verify(slot, &network)).await?.map_err(refused)?;
+    blocking(move || receiver.verify(slot, &network)).await?.map_err(|error| refused(&error))?;
     Ok(Some(receiver.public_key))
 }
 
-fn refused(error: ReceiverError) -> ApiError {
+fn refused(error: &ReceiverError) -> ApiError {
     match error {
         ReceiverError::BadSignature => {
             ApiError::named(StatusCode::UNAUTHORIZED, "bad_receiver_signature", error.to_string())
