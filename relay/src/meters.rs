@@ -90,6 +90,7 @@ pub(crate) const METERS: &[Meter] = &[
         .by(&[("stream", &["top_bid"]), ("reason", &["stopping", "slow", "silent", "chatty"])]),
     counter("earnest_relay_registrations_total", "Registrations taken"),
     gauge("earnest_relay_registrations", "Validators registered"),
+    gauge("earnest_relay_registrations_bytes", "Bytes of memory that the registrations take"),
     counter("earnest_relay_delegations_total", "Delegations taken"),
     gauge(
         "earnest_relay_delegated_slots",
@@ -166,7 +167,7 @@ fn read(relay: &Relay) {
     let slot = relay.current_slot();
     let proposers: Vec<_> = relay.duties.read().lookahead.from_slot(slot).copied().collect();
     let views = relay.ledger.views();
-    let registrations = views.registered();
+    let registrations = (views.registrations().len(), views.registrations().bytes());
     let delegated = proposers.iter().filter(|one| views.delegation(one.slot, &one.pubkey).is_some()).count();
     let constraints: usize = proposers.iter().map(|one| views.constraints(one.slot).len()).sum();
     drop(views);
@@ -176,7 +177,8 @@ fn read(relay: &Relay) {
         ("earnest_relay_lookahead_slots", float(proposers.len() as u64)),
         ("earnest_relay_delegated_slots", float(delegated as u64)),
         ("earnest_relay_constraints", float(constraints as u64)),
-        ("earnest_relay_registrations", float(registrations as u64)),
+        ("earnest_relay_registrations", float(registrations.0 as u64)),
+        ("earnest_relay_registrations_bytes", float(registrations.1 as u64)),
         ("earnest_relay_received_bids", float(relay.received.len() as u64)),
         ("earnest_relay_bidding_builders", float(relay.received.builders_from(slot) as u64)),
         ("earnest_relay_journal_records", float(records)),

@@ -10,11 +10,11 @@ use std::sync::Arc;
 pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     query: RawQuery,
-) -> Result<Json<Arc<SignedValidatorRegistration>>, ApiError> {
+) -> Result<Json<SignedValidatorRegistration>, ApiError> {
     let key: BlsPublicKey = Arguments::read(query)?
         .key("pubkey")?
         .ok_or_else(|| ApiError::bad_request("missing pubkey argument"))?;
-    let registration = relay.ledger.views().registration(&key);
+    let registration = relay.ledger.views().registrations().get(&key);
     // relay-specs has no 404 here.
     registration
         .map(Json)
