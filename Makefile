@@ -21,8 +21,9 @@ smoke: peers
 contracts: contracts/node_modules/.package-lock.json
 	contracts/test
 
-# Real peers: the execution client of the devnet's L1 and the rollups' anvil.
-peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_modules/.package-lock.json
+# Real peers: the execution client of the devnet's L1, the rollups' anvil, and Lodestar's builder client.
+peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_modules/.package-lock.json \
+	tests/peers/lodestar/node_modules/.package-lock.json
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --loglevel=error

@@ -1,9 +1,11 @@
 //! The endpoints, one file each, and the router that is their table of contents.
 
 mod blinded_blocks;
+mod blocks_with_proofs;
 mod builder_blocks;
 mod builder_validators;
 mod constraints;
+mod constraints_stream;
 mod data;
 mod delegate;
 mod delegations;
@@ -64,8 +66,11 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         .routes(routes!(header_with_proofs::get))
         .routes(routes!(delegations::get))
         .routes(routes!(get_constraints::get))
+        .routes(routes!(constraints_stream::get))
+        .routes(routes!(blocks_with_proofs::post))
         // Ours.
         .routes(routes!(delegations::get_with_receipts))
+        .routes(routes!(get_constraints::get_with_receipts))
         .routes(routes!(schedule::get))
         .split_for_parts();
     router.merge(openapi::router(document)).with_state(relay)
@@ -122,9 +127,32 @@ pub(crate) fn slot_in_json(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Signed>(body).ok().map(|signed| signed.message.slot)
 }
 
+/// The slot with which `message` of an SSZ body begins, in every fork: after its own offset and the signature.
+pub(crate) fn slot_in_ssz(body: &[u8]) -> Option<u64> {
+    const MESSAGE: u32 = 4 + 96;
+    let (offset, signed) = body.split_first_chunk()?;
+    let message = signed.get(96..).filter(|_| u32::from_le_bytes(*offset) == MESSAGE)?;
+    message.first_chunk().copied().map(u64::from_le_bytes)
+}
+
 /// Runs what keeps a processor busy off the threads that serve.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_of_ssz_stands_behind_the_signature() {
+        let body =
+            |offset: u32| [&offset.to_le_bytes()[..], &[9; 96], &77_u64.to_le_bytes(), b"rest"].concat();
+        assert_eq!(slot_in_ssz(&body(100)), Some(77));
+        assert_eq!(slot_in_ssz(&body(99)), None);
+        assert_eq!(slot_in_ssz(body(100).get(..107).unwrap()), None);
+        assert_eq!(slot_in_ssz(&[]), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! What an operator sets.
 
+use crate::builders::BuildersConfig;
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::LimitConfig;
@@ -32,9 +33,19 @@ pub struct Config {
     pub ecdsa_key: KeyFile,
     /// The Inbox contract: the only recipient that a delegate of an allocation entry may constrain.
     pub inbox: Address,
+    /// Execution clients of the network, asked in turn. Default none: then constraints are held without a look at the
+    /// parent's state, and one that can be in no block leaves its slot without a header.
+    #[serde(default)]
+    pub execution: Vec<Url>,
     /// Validators whose delegations are taken. Default none. (The Registry will answer this.)
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// Whose blocks are taken.
+    #[serde(default)]
+    pub builders: BuildersConfig,
+    /// Who executes builders' blocks before they are offered.
+    #[serde(default)]
+    pub simulation: SimulationConfig,
     /// Cut-offs, as parts of a slot.
     #[serde(default)]
     pub timing: TimingConfig,
@@ -74,6 +85,27 @@ impl Default for TimingConfig {
             header: Fraction(1, 4),
             payload: Fraction(1, 3),
         }
+    }
+}
+
+/// Endpoints that execute a block and say whether it is valid and pays what it bids
+/// (`flashbots_validateBuilderSubmissionV2` to `V5`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulationConfig {
+    /// The endpoints, used in turn. Default none: then a block's worth is its builder's claim.
+    pub endpoints: Vec<Url>,
+    /// Milliseconds for one block; one that takes longer is not offered. Default 2,000.
+    pub timeout_ms: u64,
+    /// Blocks simulated at once. Default 4.
+    pub parallel: usize,
+    /// Blocks that wait at most; more are refused. Default 256.
+    pub waiting: usize,
+}
+
+impl Default for SimulationConfig {
+    fn default() -> Self {
+        Self { endpoints: Vec::new(), timeout_ms: 2_000, parallel: 4, waiting: 256 }
     }
 }
 

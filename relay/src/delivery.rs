@@ -199,9 +199,9 @@ impl Verdict {
     }
 
     /// As metrics name it.
-    fn name(self, report: &PublishReport) -> &'static str {
+    const fn name(self, imported: bool) -> &'static str {
         match self {
-            Self::Broadcast if report.imported() => "imported",
+            Self::Broadcast if imported => "imported",
             Self::Broadcast => "broadcast",
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
@@ -253,12 +253,16 @@ async fn publish(
         let started = Instant::now();
         let report =
             relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
-        let verdict = Verdict::of(&report);
-        metrics::histogram!("earnest_relay_publish_seconds", "outcome" => verdict.name(&report))
+        let mut verdict = Verdict::of(&report);
+        let mut imported = report.imported();
+        // A block that is on the chain already is refused as a second one of its slot.
+        if verdict == Verdict::Refused && relay.beacon.header(&block_root.to_string()).await.is_ok() {
+            (verdict, imported) = (Verdict::Broadcast, true);
+        }
+        metrics::histogram!("earnest_relay_publish_seconds", "outcome" => verdict.name(imported))
             .record(started.elapsed().as_secs_f64());
         match verdict {
             Verdict::Broadcast => {
-                let imported = report.imported();
                 tracing::info!(slot, %block_root, imported, "published");
                 let published = Published { slot, block_root, imported };
                 // The block is out; whether this is remembered decides only if it is sent again when asked again.

@@ -23,12 +23,18 @@ pub(crate) struct Duties {
     /// Proposers by slot.
     pub(crate) lookahead: Lookahead,
     attributes: BTreeMap<u64, HashMap<B256, Attributes>>,
+    /// The parent told last, by slot.
+    newest: BTreeMap<u64, B256>,
 }
 
 impl Duties {
     /// Nothing known yet.
     pub(crate) fn new(slots_per_epoch: u64) -> Self {
-        Self { lookahead: Lookahead::new(slots_per_epoch), attributes: BTreeMap::new() }
+        Self {
+            lookahead: Lookahead::new(slots_per_epoch),
+            attributes: BTreeMap::new(),
+            newest: BTreeMap::new(),
+        }
     }
 
     /// The proposer of a slot.
@@ -46,9 +52,15 @@ impl Duties {
         self.attributes.get(&slot)?.get(parent)
     }
 
+    /// The execution block that a block of `slot` would stand on, as it was told last.
+    pub(crate) fn newest_parent(&self, slot: u64) -> Option<B256> {
+        self.newest.get(&slot).copied()
+    }
+
     /// Takes what a node told.
     pub(crate) fn learn(&mut self, event: PayloadAttributesEvent) {
         let data = event.data;
+        self.newest.insert(data.proposal_slot, data.parent_block_hash);
         let parents = self.attributes.entry(data.proposal_slot).or_default();
         if parents.len() < MAX_PARENTS || parents.contains_key(&data.parent_block_hash) {
             let (attributes, parent_number) = (data.payload_attributes, data.parent_block_number);
@@ -59,5 +71,6 @@ impl Duties {
     /// Forgets what lies before `slot`.
     pub(crate) fn prune(&mut self, slot: u64) {
         self.attributes = self.attributes.split_off(&slot);
+        self.newest = self.newest.split_off(&slot);
     }
 }

@@ -3,7 +3,8 @@
 use alloy_primitives::B256;
 use bytes::Bytes;
 use earnest_builder_types::{
-    BidTrace, CodecError, SignedValidatorRegistration, registrations_from_ssz, registrations_to_ssz,
+    BidTrace, BlsPublicKey, CodecError, SignedValidatorRegistration, registrations_from_ssz,
+    registrations_to_ssz,
 };
 use earnest_journal::Record;
 use earnest_protocol::objects::{SignedConstraints, SignedDelegation};
@@ -14,6 +15,8 @@ const DELEGATION: u16 = 2;
 const CONSTRAINTS: u16 = 3;
 const UNBLINDED: u16 = 4;
 const PUBLISHED: u16 = 5;
+const DROPPED: u16 = 6;
+const DEMOTED: u16 = 7;
 
 /// One event of a relay's life.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +31,10 @@ pub(crate) enum Event {
     Unblinded(Unblinded),
     /// At least one beacon node spread the block.
     Published(Published),
+    /// Constraints that can be in no block of their slot bind nobody from here on.
+    Dropped(Dropped),
+    /// A builder's block failed.
+    Demoted(Demoted),
 }
 
 /// A delegation, and when it came.
@@ -72,6 +79,30 @@ pub(crate) struct Published {
     pub(crate) imported: bool,
 }
 
+/// Messages of constraints that cannot be included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dropped {
+    /// The slot.
+    pub(crate) slot: u64,
+    /// Execution block on whose state they were judged.
+    pub(crate) parent_hash: B256,
+    /// Hash of each message, and what keeps it out.
+    pub(crate) messages: Vec<(B256, String)>,
+}
+
+/// A builder whose block failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Demoted {
+    /// The builder.
+    pub(crate) builder: BlsPublicKey,
+    /// Slot of its block.
+    pub(crate) slot: u64,
+    /// The execution block.
+    pub(crate) block_hash: B256,
+    /// What was wrong with it.
+    pub(crate) reason: String,
+}
+
 /// A record that is not the event its kind says.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
@@ -92,6 +123,8 @@ impl Event {
             Self::Constraints(taken) => (CONSTRAINTS, serde_json::to_vec(taken)?),
             Self::Unblinded(unblinded) => (UNBLINDED, serde_json::to_vec(unblinded)?),
             Self::Published(published) => (PUBLISHED, serde_json::to_vec(published)?),
+            Self::Dropped(dropped) => (DROPPED, serde_json::to_vec(dropped)?),
+            Self::Demoted(demoted) => (DEMOTED, serde_json::to_vec(demoted)?),
         };
         Ok(Record { kind, body: Bytes::from(body) })
     }
@@ -104,6 +137,8 @@ impl Event {
             CONSTRAINTS => Self::Constraints(serde_json::from_slice(body)?),
             UNBLINDED => Self::Unblinded(serde_json::from_slice(body)?),
             PUBLISHED => Self::Published(serde_json::from_slice(body)?),
+            DROPPED => Self::Dropped(serde_json::from_slice(body)?),
+            DEMOTED => Self::Demoted(serde_json::from_slice(body)?),
             _ => return Ok(None),
         }))
     }
@@ -124,6 +159,17 @@ mod tests {
                 transactions: 3,
             }),
             Event::Published(Published { slot: 7, block_root: B256::repeat_byte(1), imported: true }),
+            Event::Dropped(Dropped {
+                slot: 7,
+                parent_hash: B256::repeat_byte(2),
+                messages: vec![(B256::repeat_byte(3), "its nonce is used".to_owned())],
+            }),
+            Event::Demoted(Demoted {
+                builder: BlsPublicKey::repeat_byte(4),
+                slot: 7,
+                block_hash: B256::repeat_byte(5),
+                reason: "no".to_owned(),
+            }),
         ];
         for event in events {
             let record = event.record().unwrap();
@@ -135,7 +181,7 @@ mod tests {
     #[test]
     fn any_bytes_are_an_event_or_an_error() {
         bolero::check!().with_iterations(1000).with_type::<(u8, Vec<u8>)>().for_each(|(kind, body)| {
-            let _ = Event::read(u16::from(*kind % 6), body);
+            let _ = Event::read(u16::from(*kind % 8), body);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use alloy_consensus::{EthereumTxEnvelope, Transaction, TxEip4844, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, Bytes, U256};
 use earnest_builder_types::proofs::TransactionTree;
 use earnest_protocol::objects::InclusionProof;
 use std::sync::OnceLock;
@@ -13,9 +13,15 @@ pub(crate) type BlockTx = EthereumTxEnvelope<TxEip4844>;
 /// A transaction that a block must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Required {
-    raw: Bytes,
-    sender: Address,
-    nonce: u64,
+    pub(crate) raw: Bytes,
+    pub(crate) sender: Address,
+    pub(crate) nonce: u64,
+    /// Gas that it may use.
+    pub(crate) gas_limit: u64,
+    /// Most that it pays for a unit of gas, wei.
+    pub(crate) max_fee_per_gas: u128,
+    /// What it sends, wei.
+    value: U256,
 }
 
 /// A constraint's transaction that cannot be one.
@@ -48,7 +54,23 @@ impl Required {
     pub(crate) fn new(raw: Bytes, chain_id: u64) -> Result<Self, TxError> {
         let tx = read(&raw, chain_id)?;
         let sender = tx.recover_signer().map_err(|_| TxError::Signature)?;
-        Ok(Self { sender, nonce: tx.nonce(), raw })
+        let (nonce, gas_limit) = (tx.nonce(), tx.gas_limit());
+        Ok(Self { raw, sender, nonce, gas_limit, max_fee_per_gas: tx.max_fee_per_gas(), value: tx.value() })
+    }
+
+    /// Whether it, or another of its sender and nonce, is one of these.
+    pub(crate) fn is_among(&self, transactions: &[Bytes]) -> bool {
+        let same = transactions.contains(&self.raw);
+        same || transactions
+            .iter()
+            .map(|raw| (raw, Place::of(raw)))
+            .any(|(raw, place)| place.nonce == Some(self.nonce) && place.sender(raw) == Some(self.sender))
+    }
+
+    /// The most that it can cost its sender, wei.
+    pub(crate) fn most_wei(&self) -> U256 {
+        let fees = U256::from(self.gas_limit).saturating_mul(U256::from(self.max_fee_per_gas));
+        fees.saturating_add(self.value)
     }
 }
 

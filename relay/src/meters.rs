@@ -85,9 +85,16 @@ pub(crate) const METERS: &[Meter] = &[
     ),
     gauge("earnest_relay_top_bid_eth", "Value of the bid that last came to lead, in ether; 0 if none leads"),
     counter("earnest_relay_top_bid_updates_total", "Changes of the bid that leads"),
-    gauge("earnest_relay_streams", "Streams open").by(&[("stream", &["top_bid"])]),
-    counter("earnest_relay_streams_dropped_total", "Streams that the relay ended")
-        .by(&[("stream", &["top_bid"]), ("reason", &["stopping", "slow", "silent", "chatty"])]),
+    histogram("earnest_relay_simulation_seconds", "From a builder's turn at simulation to what came of it")
+        .by(&[("outcome", &["valid", "invalid", "unavailable"])]),
+    counter("earnest_relay_demotions_total", "Blocks whose simulation failed, and with them their builders"),
+    gauge("earnest_relay_beacon_node_usable", "1 for a beacon node that is in order").by(&[("node", &[])]),
+    gauge("earnest_relay_slots_without_block", "Slots since that of the head's block"),
+    gauge("earnest_relay_streams", "Streams open").by(&[("stream", &["top_bid", "constraints"])]),
+    counter("earnest_relay_streams_dropped_total", "Streams that the relay ended").by(&[
+        ("stream", &["top_bid", "constraints"]),
+        ("reason", &["stopping", "slow", "silent", "chatty"]),
+    ]),
     counter("earnest_relay_registrations_total", "Registrations taken"),
     gauge("earnest_relay_registrations", "Validators registered"),
     gauge("earnest_relay_registrations_bytes", "Bytes of memory that the registrations take"),
@@ -98,7 +105,8 @@ pub(crate) const METERS: &[Meter] = &[
     ),
     counter("earnest_relay_constraints_total", "Messages of constraints taken"),
     counter("earnest_relay_constraint_receipts_total", "Receipts of constraints signed")
-        .by(&[("status", &["held"])]),
+        .by(&[("status", &["held", "dropped"])]),
+    counter("earnest_relay_constraints_dropped_total", "Messages of constraints that could be in no block"),
     gauge("earnest_relay_constraints", "Messages of constraints held for this slot and later ones"),
     gauge("earnest_relay_slot", "The slot that runs now"),
     gauge("earnest_relay_lookahead_slots", "Slots from this one on whose proposers are known"),
@@ -167,7 +175,8 @@ fn read(relay: &Relay) {
     let slot = relay.current_slot();
     let proposers: Vec<_> = relay.duties.read().lookahead.from_slot(slot).copied().collect();
     let views = relay.ledger.views();
-    let registrations = (views.registrations().len(), views.registrations().bytes());
+    let held = views.registrations();
+    let (registrations, registration_bytes) = (held.len(), held.bytes());
     let delegated = proposers.iter().filter(|one| views.delegation(one.slot, &one.pubkey).is_some()).count();
     let constraints: usize = proposers.iter().map(|one| views.constraints(one.slot).len()).sum();
     drop(views);
@@ -177,8 +186,8 @@ fn read(relay: &Relay) {
         ("earnest_relay_lookahead_slots", float(proposers.len() as u64)),
         ("earnest_relay_delegated_slots", float(delegated as u64)),
         ("earnest_relay_constraints", float(constraints as u64)),
-        ("earnest_relay_registrations", float(registrations.0 as u64)),
-        ("earnest_relay_registrations_bytes", float(registrations.1 as u64)),
+        ("earnest_relay_registrations", float(registrations as u64)),
+        ("earnest_relay_registrations_bytes", float(registration_bytes as u64)),
         ("earnest_relay_received_bids", float(relay.received.len() as u64)),
         ("earnest_relay_bidding_builders", float(relay.received.builders_from(slot) as u64)),
         ("earnest_relay_journal_records", float(records)),

@@ -1,31 +1,47 @@
 //! The relay's state, shared by its endpoints and tasks.
 
 use crate::{
-    api::StatusPage, bids::Book, config::Config, duties::Duties, events::DelegationTaken, held::Required,
-    ledger::Ledger, received::Received, streams::Streams,
+    api::StatusPage,
+    bids::Book,
+    builders::Builders,
+    config::Config,
+    duties::Duties,
+    events::{DelegationTaken, Demoted, Event},
+    feed::Feed,
+    held::Required,
+    ledger::Ledger,
+    opt_in::OptIn,
+    received::Received,
+    simulation::Simulator,
+    streams::Streams,
 };
 use alloy_primitives::B256;
-use earnest_builder_types::{BlsPublicKey, ForkName, domain::beacon_proposer_domain};
-use earnest_chain::{BeaconClient, SlotClock, Spec};
+use earnest_builder_types::{BidTrace, BlsPublicKey, ForkName, domain::beacon_proposer_domain};
+use earnest_chain::{BeaconClient, ExecutionClient, SlotClock, Spec};
 use earnest_http::{ApiError, BodyLimits, Supervisor, health::Health};
 use earnest_protocol::{
     objects::{DelegationReceipt, SignedDelegationReceipt},
     signing::EcdsaSecret,
     window::Timing,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Semaphore;
 
+/// Characters of a demotion's reason that are kept.
+const MAX_REASON: usize = 512;
+/// Gas limit of a proposer that registered none.
+const UNREGISTERED_GAS_LIMIT: u64 = 30_000_000;
+
 /// Everything the endpoints work on.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) config: Config,
-    pub(crate) opted_in: HashSet<BlsPublicKey>,
+    pub(crate) opt_in: Box<dyn OptIn>,
     pub(crate) clock: SlotClock,
     pub(crate) timing: Timing,
     pub(crate) spec: Spec,
@@ -43,6 +59,14 @@ pub(crate) struct Relay {
     pub(crate) tasks: Supervisor,
     /// Lists of registrations that are verified at once.
     pub(crate) registering: Semaphore,
+    /// Execution clients, asked in turn for the parent's state.
+    pub(crate) execution: Vec<ExecutionClient>,
+    /// Slots whose constraints were judged on the parent's state.
+    pub(crate) judged: Mutex<BTreeSet<u64>>,
+    /// Constraints as they come.
+    pub(crate) feed: Feed,
+    pub(crate) builders: Builders,
+    pub(crate) simulator: Option<Simulator>,
 }
 
 impl Relay {
@@ -98,9 +122,39 @@ impl Relay {
         self.ledger.views().required(slot, proposer, self.config.network.chain_id).into()
     }
 
+    /// Gas that the constraints of a slot may use together: three quarters of what its proposer registered.
+    pub(crate) fn constraint_gas(&self, proposer: &BlsPublicKey) -> u64 {
+        let registration = self.ledger.views().registrations().get(proposer);
+        let limit = registration.map_or(UNREGISTERED_GAS_LIMIT, |one| one.message.gas_limit);
+        (limit / 4).saturating_mul(3)
+    }
+
     /// Limits of a body of at most `max_bytes`.
     pub(crate) const fn body(&self, max_bytes: usize) -> BodyLimits {
         BodyLimits { max_bytes, max_time: Duration::from_millis(self.config.bounds.body_ms) }
+    }
+
+    /// Remembers that a builder's block failed.
+    pub(crate) async fn demote(&self, trace: &BidTrace, reason: &str) {
+        let (builder, slot, block_hash) = (trace.builder_pubkey, trace.slot, trace.block_hash);
+        tracing::warn!(%builder, slot, %block_hash, reason, "a builder is demoted");
+        metrics::counter!("earnest_relay_demotions_total").increment(1);
+        let again = self.ledger.views().demotions().last(&builder) == Some(slot);
+        if again {
+            return;
+        }
+        let reason = reason.chars().take(MAX_REASON).collect();
+        let event = Event::Demoted(Demoted { builder, slot, block_hash, reason });
+        if let Err(error) = self.ledger.write(event, vec![]).await {
+            tracing::error!(%builder, %error, "the demotion is not in the journal");
+        }
+    }
+
+    /// Whether what is held for a slot is settled: its cut-off is past and its constraints were judged, or should have been.
+    pub(crate) fn is_settled(&self, slot: u64, now_ms: u64) -> bool {
+        let cutoff_ms = self.cutoff_ms(slot);
+        let by = cutoff_ms.saturating_add(self.clock.fraction_ms(1, 6));
+        now_ms >= cutoff_ms && (now_ms >= by || self.judged.lock().contains(&slot))
     }
 
     /// Signs the receipt of a delegation, which must be durable by now.

@@ -15,6 +15,8 @@ use http::StatusCode;
 
 /// Most entries of an allocation: rollups of one slot.
 const MAX_ENTRIES: usize = 16;
+/// Most keys that constraints name as their readers.
+const MAX_RECEIVERS: usize = 64;
 /// Longest metadata of a delegation, in bytes.
 const MAX_METADATA: usize = 16 << 10;
 
@@ -41,7 +43,7 @@ pub(crate) enum Refusal {
     NotDelegate(BlsPublicKey),
     #[error("constraints for slot {0} are taken until its cut-off only")]
     Late(Slot),
-    #[error("constraints for certain receivers are not supported: this relay cannot tell readers apart")]
+    #[error("more than {MAX_RECEIVERS} receivers")]
     Receivers,
     #[error("a message holds at least one constraint")]
     Empty,
@@ -51,6 +53,10 @@ pub(crate) enum Refusal {
     UnknownType(u64),
     #[error("constraint {index}: {cause}")]
     BadConstraint { index: usize, cause: String },
+    #[error(
+        "constraints of this delegate may use {share} gas of slot {slot}, and these bring it to {wanted}"
+    )]
+    GasShare { slot: Slot, share: u64, wanted: u64 },
     #[error("constraint {0}: a delegate of an allocation entry may only send its own batch to the Inbox")]
     NotAllowed(usize),
 }
@@ -69,11 +75,12 @@ impl Refusal {
             Self::NoDelegation(_) => "no_delegation",
             Self::NotDelegate(_) => "not_delegate",
             Self::Late(_) => "constraint_late",
-            Self::Receivers => "receivers_unsupported",
+            Self::Receivers => "too_many_receivers",
             Self::Empty => "no_constraints",
             Self::TooMany(_) => "too_many_constraints",
             Self::UnknownType(_) => "unknown_constraint_type",
             Self::BadConstraint { .. } => "bad_constraint",
+            Self::GasShare { .. } => "gas_share_exceeded",
             Self::NotAllowed(_) => "constraint_not_allowed",
         }
     }
@@ -155,6 +162,27 @@ pub(crate) struct ConstraintContext<'a> {
     pub(crate) held: usize,
     /// Constraints that a slot may hold.
     pub(crate) max: usize,
+    /// Gas that all constraints of a slot may use together.
+    pub(crate) gas: u64,
+    /// Gas that held constraints of the same delegate may use.
+    pub(crate) gas_held: u64,
+}
+
+impl ConstraintContext<'_> {
+    /// Gas that one delegate's constraints may use: all of it for the proposer's own where no one else has an entry; else an
+    /// equal share for each entry, and none but the own entries' for a delegate of entries.
+    fn share(&self, delegate: &BlsPublicKey) -> u64 {
+        let Some(delegation) = self.delegation else { return 0 };
+        let entries = SlotAllocation::from_metadata(&delegation.metadata)
+            .map(|allocation| allocation.entries)
+            .unwrap_or_default();
+        let of_one = entries.iter().filter(|entry| entry.delegate == *delegate).count();
+        if *delegate == delegation.delegate || entries.is_empty() {
+            return self.gas;
+        }
+        let (of_one, all) = (u64::try_from(of_one).unwrap_or(0), u64::try_from(entries.len()).unwrap_or(1));
+        self.gas.checked_div(all).unwrap_or(0).saturating_mul(of_one)
+    }
 }
 
 /// Checks everything of constraints; the signature before what costs more.
@@ -183,7 +211,7 @@ pub(crate) fn check_right(
     if message.delegate != delegation.delegate && entries_of(delegation, &message.delegate).is_empty() {
         return Err(Refusal::NotDelegate(message.delegate));
     }
-    if !message.receivers.is_empty() {
+    if message.receivers.len() > MAX_RECEIVERS {
         return Err(Refusal::Receivers);
     }
     if message.constraints.is_empty() {
@@ -200,6 +228,7 @@ fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -
     let delegation = context.delegation.ok_or(Refusal::NoDelegation(message.slot))?;
     let entries = entries_of(delegation, &message.delegate);
     let own = message.delegate == delegation.delegate;
+    let mut gas = context.gas_held;
     for (index, constraint) in message.constraints.iter().enumerate() {
         let bad = |cause: String| Refusal::BadConstraint { index, cause };
         if constraint.constraint_type != 1 {
@@ -218,7 +247,12 @@ fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -
                 return Err(Refusal::NotAllowed(index));
             }
         }
-        Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?;
+        let required = Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?;
+        gas = gas.saturating_add(required.gas_limit);
+    }
+    let share = context.share(&message.delegate);
+    if gas > share {
+        return Err(Refusal::GasShare { slot: message.slot, share, wanted: gas });
     }
     Ok(())
 }
@@ -241,7 +275,7 @@ fn is_own_batch(calldata: &[u8], entry: &AllocationEntry, slot: Slot, network: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{FORK_VERSION, PROPOSER, bls, call, tx};
+    use crate::testing::{FORK_VERSION, PROPOSER, SENDER_GAS, bls, call, tx};
     use alloy_primitives::{B256, Bytes};
     use earnest_protocol::{
         RollupId, Wei,
@@ -394,7 +428,19 @@ mod tests {
             now_ms: 70_000,
             held: 0,
             max: 2,
+            gas: 2 * SENDER_GAS,
+            gas_held: 0,
         };
+        let two = {
+            let mut allocation = allocation(SLOT);
+            allocation.entries.push(AllocationEntry {
+                rollup_id: RollupId(8),
+                delegate: bls(HOLDER + 1).public_key(),
+                ..allocation.entries[0].clone()
+            });
+            Delegation { metadata: allocation.to_metadata(), ..delegation.clone() }
+        };
+        let shared = ConstraintContext { delegation: Some(&two), ..context };
         let own = by(OWN, constraints(OWN, &[tx(1, 0, 1)]));
         let sent =
             |to: Address, calldata: Bytes| by(HOLDER, constraints(HOLDER, &[call(1, 0, 0, to, calldata)]));
@@ -414,9 +460,10 @@ mod tests {
             ("no_delegation", own.clone(), ConstraintContext { delegation: None, ..context }),
             ("not_proposer", changed(|message| message.proposer = bls(1).public_key()), context),
             ("not_delegate", by(1, constraints(1, &[tx(1, 0, 1)])), context),
+            ("ok", changed(|message| message.receivers.push(bls(1).public_key())), context),
             (
-                "receivers_unsupported",
-                changed(|message| message.receivers.push(bls(1).public_key())),
+                "too_many_receivers",
+                changed(|message| message.receivers = vec![bls(1).public_key(); MAX_RECEIVERS + 1]),
                 context,
             ),
             ("no_constraints", changed(|message| message.constraints.clear()), context),
@@ -451,6 +498,20 @@ mod tests {
             ("constraint_not_allowed", sent(INBOX, batch(7, Slot(11), HOLDER)), context),
             ("constraint_not_allowed", sent(INBOX, batch(7, SLOT, OWN)), context),
             ("constraint_not_allowed", sent(INBOX, Bytes::from_static(b"call")), context),
+            // Two entries: half of the gas for each, all of it for the proposer's own delegate.
+            ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), shared),
+            (
+                "ok",
+                sent(INBOX, batch(7, SLOT, HOLDER)),
+                ConstraintContext { gas_held: SENDER_GAS, ..context },
+            ),
+            (
+                "gas_share_exceeded",
+                sent(INBOX, batch(7, SLOT, HOLDER)),
+                ConstraintContext { gas_held: 1, ..shared },
+            ),
+            ("ok", changed(|_| {}), ConstraintContext { gas_held: SENDER_GAS, ..shared }),
+            ("gas_share_exceeded", changed(|_| {}), ConstraintContext { gas_held: SENDER_GAS + 1, ..shared }),
         ];
         for (index, (expected, constraints, context)) in cases.into_iter().enumerate() {
             assert_eq!(code(check_constraints(&constraints, &context)), expected, "case {index}");

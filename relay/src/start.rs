@@ -3,26 +3,31 @@
 use crate::{
     api,
     bids::{Book, Limits, Sealer},
+    builders::Builders,
     config::Config,
+    cutoff_task,
     duties::Duties,
+    feed::Feed,
     ledger::{Ledger, LedgerError},
     meters,
+    opt_in::Listed,
     received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
+    simulation::Simulator,
     spool::Spool,
     streams::Streams,
     upkeep,
 };
 use alloy_primitives::Address;
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
-use earnest_chain::{BeaconClient, ChainError, Spec, beacon::Genesis};
+use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
 use earnest_http::{
     ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
 use earnest_signer::KeyFileError;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +35,9 @@ use url::Url;
 
 /// Pause between questions to beacon nodes that are not up yet.
 const BEACON_RETRY: Duration = Duration::from_millis(250);
+
+/// Time for one call of an execution client.
+const EXECUTION_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Lists of registrations that are verified at once.
 const REGISTERING: usize = 2;
@@ -145,7 +153,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let tasks = Supervisor::new(&shutdown);
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
-        opted_in: config.opted_in.iter().copied().collect(),
+        opt_in: Box::new(Listed::new(&config.opted_in)),
         clock,
         timing,
         spec,
@@ -162,9 +170,15 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         health: health.clone(),
         tasks: tasks.clone(),
         registering: Semaphore::new(REGISTERING),
+        execution: execution_clients(&config)?,
+        judged: Mutex::default(),
+        feed: Feed::new(),
+        builders: Builders::from(&config.builders),
+        simulator: Simulator::new(&config.simulation)?,
         config,
     });
     restore(&relay).await?;
+    upkeep::survey(&relay, &beacon_part, relay.current_slot()).await;
     upkeep::refresh(&relay, &beacon_part).await;
 
     let limiter = ClientLimiter::new(&relay.config.clients);
@@ -175,6 +189,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
     tasks.spawn("meters", meters::run(Arc::clone(&relay)));
@@ -192,6 +207,12 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     })?;
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+/// Clients of the execution clients, with as long for a call as the judgement at the cut-off leaves to several.
+fn execution_clients(config: &Config) -> Result<Vec<ExecutionClient>, ChainError> {
+    let options = ExecutionOptions { timeout: EXECUTION_TIMEOUT, ..ExecutionOptions::default() };
+    config.execution.iter().map(|url| ExecutionClient::with_options(url.clone(), &options)).collect()
 }
 
 /// What the disk has.

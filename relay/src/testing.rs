@@ -96,6 +96,16 @@ impl Block {
     }
 }
 
+/// Gas limit of every transaction here.
+pub(crate) const SENDER_GAS: u64 = 1_000_000;
+/// Most that every transaction here pays for a unit of gas, wei.
+pub(crate) const SENDER_MAX_FEE: u128 = 2_000_000_000;
+
+/// The address of the sender of this number.
+pub(crate) fn sender(number: u8) -> Address {
+    EcdsaSecret::from_bytes(&[number; 32]).unwrap().address()
+}
+
 /// A signed transfer on chain 1337 by the sender of this number.
 pub(crate) fn tx(sender: u8, nonce: u64, value: u64) -> Bytes {
     call(sender, nonce, value, Address::repeat_byte(9), Bytes::new())
@@ -106,8 +116,8 @@ pub(crate) fn call(sender: u8, nonce: u64, value: u64, to: Address, input: Bytes
     let tx = TxEip1559 {
         chain_id: 1337,
         nonce,
-        gas_limit: 1_000_000,
-        max_fee_per_gas: 2_000_000_000,
+        gas_limit: SENDER_GAS,
+        max_fee_per_gas: SENDER_MAX_FEE,
         max_priority_fee_per_gas: 1_000_000_000,
         to: TxKind::Call(to),
         value: U256::from(value),

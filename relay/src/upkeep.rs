@@ -1,6 +1,6 @@
 //! Keeping up with the chain.
 
-use crate::relay::Relay;
+use crate::{cutoff_task, relay::Relay};
 use earnest_chain::{BeaconEvent, EventTopic, LookaheadChange};
 use earnest_http::health::Part;
 use futures::StreamExt;
@@ -20,7 +20,17 @@ pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infall
             event = events.next() => event,
         };
         match event {
-            Some(BeaconEvent::PayloadAttributes(attributes)) => relay.duties.write().learn(attributes),
+            Some(BeaconEvent::PayloadAttributes(event)) => {
+                let (slot, parent) = (event.data.proposal_slot, event.data.parent_block_hash);
+                let new = relay.duties.read().newest_parent(slot) != Some(parent);
+                relay.duties.write().learn(event);
+                if new {
+                    let judging = Arc::clone(&relay);
+                    relay
+                        .tasks
+                        .detach(async move { cutoff_task::parent_changed(&judging, slot, parent).await });
+                }
+            }
             Some(BeaconEvent::Head(head)) => {
                 if !relay.duties.read().lookahead.stale_epochs(&head).is_empty() {
                     refresh(&relay, &beacon).await;
@@ -52,17 +62,41 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
             () = tokio::time::sleep(pause) => {}
         }
         let slot = relay.current_slot();
+        survey(&relay, &beacon, slot).await;
         relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
         relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
         match relay.ledger.writable() {
             Ok(()) => journal.ready(),
             Err(error) => journal.not_ready(error.to_string()),
         }
-        let known = relay.duties.read().lookahead.last_epoch();
-        if known.is_none_or(|known| known <= relay.clock.epoch_of(slot)) {
+        // Events may have been lost.
+        let needed = relay.duties.read().lookahead.needs_recheck(relay.clock.epoch_of(slot));
+        if needed {
             refresh(&relay, &beacon).await;
         }
     }
+}
+
+/// Looks at every beacon node: what is wrong with one is logged, and the relay is ready while one is well.
+pub(crate) async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
+    let survey = relay.beacon.survey(slot).await;
+    for node in &survey.nodes {
+        let usable = if node.standing.is_usable() { 1.0 } else { 0.0 };
+        metrics::gauge!("earnest_relay_beacon_node_usable", "node" => node.node.clone()).set(usable);
+    }
+    let without = u32::try_from(survey.slots_without_block()).unwrap_or(u32::MAX);
+    metrics::gauge!("earnest_relay_slots_without_block").set(f64::from(without));
+    if !survey.usable() {
+        beacon.not_ready("no beacon node is in order");
+    } else if knows_proposers(relay, relay.clock.epoch_of(slot)) {
+        beacon.ready();
+    }
+}
+
+/// Whether the proposers of an epoch are known. Of its last slot: some nodes tell none for slot 0, which has no block.
+fn knows_proposers(relay: &Relay, epoch: u64) -> bool {
+    let last = relay.clock.first_slot(epoch.saturating_add(1)).saturating_sub(1);
+    relay.duties.read().proposer(last).is_some()
 }
 
 /// Asks for the proposers of this epoch and the next.
@@ -84,7 +118,8 @@ pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
             Err(error) => tracing::warn!(%error, "duties that make no sense"),
         }
     }
-    if relay.duties.read().proposer(relay.clock.first_slot(epoch)).is_some() {
+    relay.duties.write().lookahead.checked(epoch);
+    if knows_proposers(relay, epoch) {
         beacon.ready();
     }
 }

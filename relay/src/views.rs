@@ -1,7 +1,8 @@
 //! The relay's durable state, folded from its journal. Pure.
 
 use crate::{
-    events::{ConstraintsTaken, DelegationTaken, Event, Published, Unblinded},
+    builders::Demotions,
+    events::{ConstraintsTaken, DelegationTaken, Dropped, Event, Published, Unblinded},
     held::Required,
     registrations::Registrations,
 };
@@ -17,14 +18,26 @@ const KEPT_SLOTS: u64 = 1024;
 /// Delivered payloads that the data API can show.
 const KEPT_DELIVERED: usize = 10_000;
 
-/// Constraints that bind, and what a block must hold to keep them.
+/// Constraints, and what a block must hold to keep them.
 #[derive(Debug)]
 pub(crate) struct HeldConstraints {
     pub(crate) taken: ConstraintsTaken,
     required: OnceLock<Vec<Required>>,
+    /// What keeps them out of every block: then they bind nobody.
+    dropped: OnceLock<String>,
 }
 
 impl HeldConstraints {
+    fn new(taken: ConstraintsTaken) -> Self {
+        let (required, dropped) = Default::default();
+        Self { taken, required, dropped }
+    }
+
+    /// Why they bind nobody, if they do not.
+    pub(crate) fn dropped(&self) -> Option<&str> {
+        self.dropped.get().map(String::as_str)
+    }
+
     /// What a block must hold. Senders are recovered once.
     pub(crate) fn required(&self, chain_id: u64) -> &[Required] {
         self.required.get_or_init(|| {
@@ -43,6 +56,7 @@ pub(crate) struct Views {
     constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     published: BTreeMap<u64, Vec<Published>>,
+    demotions: Demotions,
 }
 
 impl Views {
@@ -65,10 +79,21 @@ impl Views {
             Event::Constraints(taken) => {
                 let held = self.constraints.entry(taken.constraints.message.slot.0).or_default();
                 if held.iter().all(|other| other.taken.constraints.message != taken.constraints.message) {
-                    held.push(Arc::new(HeldConstraints { taken, required: OnceLock::new() }));
+                    held.push(Arc::new(HeldConstraints::new(taken)));
                 }
                 keep(&mut self.constraints);
             }
+            Event::Dropped(Dropped { slot, messages, .. }) => {
+                let held = self.constraints.get(&slot).into_iter().flatten();
+                for constraints in held {
+                    let Ok(hash) = constraints.taken.constraints.message.hash() else { continue };
+                    if let Some((_, cause)) = messages.iter().find(|(dropped, _)| *dropped == hash) {
+                        // What was dropped once stays so; the first cause counts.
+                        let _ = constraints.dropped.set(cause.clone());
+                    }
+                }
+            }
+            Event::Demoted(demoted) => self.demotions.apply(demoted),
             Event::Unblinded(unblinded) => {
                 let held = self.unblinded.entry(unblinded.trace.slot).or_default();
                 if held.iter().all(|other| other.block_root != unblinded.block_root) {
@@ -107,16 +132,26 @@ impl Views {
         held.find(|taken| taken.delegation.message.proposer == *proposer).cloned()
     }
 
-    /// Constraints of a slot, in the order they came.
+    /// Builders whose blocks failed.
+    pub(crate) const fn demotions(&self) -> &Demotions {
+        &self.demotions
+    }
+
+    /// Constraints of a slot, in the order they came, those that were dropped among them.
     pub(crate) fn constraints(&self, slot: u64) -> Vec<Arc<HeldConstraints>> {
         self.constraints.get(&slot).cloned().unwrap_or_default()
+    }
+
+    /// Constraints of `slot` and later, by slot and then in the order they came.
+    pub(crate) fn constraints_from(&self, slot: u64) -> Vec<Arc<HeldConstraints>> {
+        self.constraints.range(slot..).flat_map(|(_, held)| held).cloned().collect()
     }
 
     /// What every block of a slot must hold that `proposer` is to sign. Constraints for another validator, which may have
     /// proposed the slot before a reorg, do not bind it.
     pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey, chain_id: u64) -> Vec<Required> {
         let held = self.constraints.get(&slot).into_iter().flatten();
-        held.filter(|held| held.taken.constraints.message.proposer == *proposer)
+        held.filter(|held| held.dropped().is_none() && held.taken.constraints.message.proposer == *proposer)
             .flat_map(|held| held.required(chain_id))
             .cloned()
             .collect()

@@ -9,8 +9,9 @@
 
 mod world;
 
+use earnest_relay::SimulationConfig;
 use std::collections::{BTreeMap, BTreeSet};
-use world::{PATIENCE, Setting, World, unhurried, workshop::Workshop};
+use world::{PATIENCE, Setting, World, rpc::Rpc, unhurried, workshop::Workshop};
 
 /// A row of the table: kind, and the values of each label, none if they are not listed.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +72,10 @@ fn shown(text: &str) -> BTreeMap<String, Row> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_readme_says_what_is_shown() {
-    let world = World::start(Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() }).await;
+    let simulator = Rpc::start(|_, _| Ok(serde_json::Value::Null)).await;
+    let simulation = SimulationConfig { endpoints: vec![simulator.url], ..SimulationConfig::default() };
+    let setting = Setting { slot_ms: 6_000, timing: unhurried(), simulation, ..Setting::default() };
+    let world = World::start(setting).await;
     world.register().await;
     let workshop = Workshop::open(&world, 1).await;
     workshop.bid(&world, 1, 20, false).await;

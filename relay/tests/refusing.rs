@@ -115,6 +115,27 @@ async fn bad_requests_by_table() {
     assert_eq!(world.get("/eth/v1/builder/status").await.0, 200);
 }
 
+/// A client whose configuration has the chain in another fork learns which one it is in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_under_another_forks_name_is_told_its_own() {
+    let world = World::start(Setting::default()).await;
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/builder-specs/electra");
+    let ssz = std::fs::read(format!("{vectors}/signed_blinded_beacon_block.ssz")).unwrap();
+    let json = std::fs::read(format!("{vectors}/signed_blinded_beacon_block.json")).unwrap();
+    let json = serde_json::from_slice::<Value>(&json).unwrap()["value"].to_string().into_bytes();
+    for (media, body) in [(SSZ, ssz), (JSON, json)] {
+        for fork in ["capella", "deneb", "fulu"] {
+            for path in ["/eth/v1/builder/blinded_blocks", "/eth/v2/builder/blinded_blocks"] {
+                let request = world.http.post(world.url(path)).body(body.clone());
+                let request = request.header("content-type", media).header("eth-consensus-version", fork);
+                let message = format!("slot 1 is electra, not {fork}");
+                let expected = (400, json!({"code": 400, "message": message}));
+                assert_eq!(answer(request.send().await.unwrap()).await, expected, "{media} {fork}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_on_offer_is_204() {
     let world = World::start(Setting::default()).await;

@@ -13,4 +13,5 @@
 pub mod account;
 pub mod binary;
 pub mod ledger;
+pub mod lodestar;
 pub mod patience;

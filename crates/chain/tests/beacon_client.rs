@@ -1,6 +1,6 @@
 //! The beacon client against small servers that answer as nodes do, well and badly.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::{
     sync::{
@@ -20,7 +20,8 @@ use axum::{
 };
 use earnest_builder_types::{ForkCodec, ForkName, SignedBlockContents};
 use earnest_chain::{
-    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, ChainError, EventTopic, Published, Spec,
+    BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, ChainError, DependentRoots, EpochDuties,
+    EventTopic, Published, Spec,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -36,7 +37,6 @@ async fn serve(router: Router) -> Url {
 
 fn options() -> BeaconOptions {
     BeaconOptions {
-        timeout: Duration::from_millis(500),
         max_answer_bytes: 4096,
         max_event_bytes: 1024,
         event_retry: Duration::from_millis(1),
@@ -116,7 +116,9 @@ async fn long_late_and_odd_answers_are_told_apart() {
 
     let silent = Router::new()
         .route("/eth/v1/beacon/genesis", get(async || std::future::pending::<StatusCode>().await));
-    assert!(matches!(client([serve(silent).await]).genesis().await, Err(ChainError::Timeout { .. })));
+    let hasty = BeaconOptions { timeout: Duration::from_millis(200), ..options() };
+    let silent = BeaconClient::with_options([serve(silent).await], hasty).unwrap();
+    assert!(matches!(silent.genesis().await, Err(ChainError::Timeout { .. })));
 
     let odd = serve(Router::new().route("/eth/v1/beacon/genesis", get(async || "[]"))).await;
     assert!(matches!(client([odd]).genesis().await, Err(ChainError::Malformed { .. })));
@@ -127,21 +129,28 @@ async fn long_late_and_odd_answers_are_told_apart() {
     assert!(matches!(client([nobody]).genesis().await, Err(ChainError::Unreachable { .. })));
 }
 
-/// A node at slot 9 of 4-slot epochs, with slots 3 and 7 missed.
+/// A node at slot 9 of 4-slot epochs, with slots 3 and 7 missed. Slot 7 has a block on another branch, which some
+/// nodes show.
 fn node_at_slot_nine() -> Router {
-    let header = json!({"execution_optimistic": false, "finalized": false, "data": {
-        "root": root(9), "canonical": true,
-        "header": {"message": {
-            "slot": "9", "proposer_index": "3", "parent_root": root(8), "state_root": root(0x59), "body_root": root(0)
-        }, "signature": format!("0x{}", hex_of(0, 96))}
-    }});
+    let header = |slot: u8, canonical: bool| {
+        json!({"execution_optimistic": false, "finalized": false, "data": {
+            "root": root(slot), "canonical": canonical,
+            "header": {"message": {
+                "slot": slot.to_string(), "proposer_index": "3", "parent_root": root(8),
+                "state_root": root(0x50 + slot), "body_root": root(0)
+            }, "signature": format!("0x{}", hex_of(0, 96))}
+        }})
+    };
     Router::new()
-        .route("/eth/v1/beacon/headers/head", get(async move || Json(header)))
         .route(
-            "/eth/v1/beacon/blocks/{id}/root",
-            get(async |Path(slot): Path<u8>| match slot {
-                3 | 7 | 10.. => (StatusCode::NOT_FOUND, Json(json!({"code": 404, "message": "no block"}))).into_response(),
-                slot => Json(json!({"data": {"root": root(slot)}})).into_response(),
+            "/eth/v1/beacon/headers/{id}",
+            get(async move |Path(id): Path<String>| {
+                let slot = if id == "head" { 9 } else { id.parse().unwrap() };
+                if slot == 3 || slot > 9 {
+                    let missing = json!({"code": 404, "message": "no block"});
+                    return (StatusCode::NOT_FOUND, Json(missing)).into_response();
+                }
+                Json(header(slot, slot != 7)).into_response()
             }),
         )
         .route(
@@ -160,79 +169,156 @@ fn node_at_slot_nine() -> Router {
         )
 }
 
+fn lookahead(indices: [u64; 8]) -> Json<Value> {
+    Json(json!({"version": "fulu", "data": indices.map(|index| index.to_string())}))
+}
+
+/// Duties as nodes with the first version of the endpoint give them: their dependent root is the epoch's last block
+/// before, and the epoch after the next is too far.
+fn duties(router: Router, indices: [u64; 8]) -> Router {
+    let answer = async move |Path(epoch): Path<u64>| {
+        let first = match epoch {
+            2 => 8,
+            3 => 12,
+            _ => {
+                return (StatusCode::BAD_REQUEST, Json(json!({"code": 400, "message": "too far"})))
+                    .into_response();
+            }
+        };
+        let duty = |slot: u64| {
+            let index = indices[usize::try_from(slot - 8).unwrap()];
+            let pubkey = format!("0x{}", hex_of(u8::try_from(index).unwrap(), 48));
+            json!({"pubkey": pubkey, "validator_index": index.to_string(), "slot": slot.to_string()})
+        };
+        let data: Vec<Value> = [3, 0, 1, 2].into_iter().map(|offset| duty(first + offset)).collect();
+        Json(json!({"dependent_root": root(0xdd), "data": data})).into_response()
+    };
+    router.route("/eth/v1/validator/duties/proposer/{epoch}", get(answer))
+}
+
+/// Slots with their proposers, and the dependent roots.
+fn shown(epochs: &[EpochDuties]) -> (Vec<(u64, u64)>, Vec<String>) {
+    let proposers = epochs.iter().flat_map(|duties| &duties.proposers);
+    (
+        proposers.map(|one| (one.slot, one.validator_index)).collect(),
+        epochs.iter().map(|duties| duties.dependent_root.to_string()).collect(),
+    )
+}
+
 #[tokio::test]
 async fn the_deterministic_lookahead_is_joined_with_keys_and_dependent_roots() {
     let router = node_at_slot_nine().route(
         "/eth/v1/beacon/states/{state}/proposer_lookahead",
         get(async |Path(state): Path<String>| {
             assert_eq!(state, root(0x59));
-            Json(json!({"version": "fulu", "data": ["1", "2", "3", "4", "4", "3", "2", "1"]}))
+            lookahead([1, 2, 3, 4, 4, 3, 2, 1])
         }),
     );
     let beacon = client([serve(router).await]);
     let epochs = beacon.proposer_lookahead(2, 4).await.unwrap();
     assert_eq!(epochs.iter().map(|duties| duties.epoch).collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(epochs[0].proposers.iter().map(|one| one.slot).collect::<Vec<_>>(), [8, 9, 10, 11]);
-    assert_eq!(epochs[1].proposers.iter().map(|one| one.validator_index).collect::<Vec<_>>(), [4, 3, 2, 1]);
+    let (proposers, roots) = shown(&epochs);
+    assert_eq!(proposers, [(8, 1), (9, 2), (10, 3), (11, 4), (12, 4), (13, 3), (14, 2), (15, 1)]);
     assert_eq!(epochs[0].proposers[1].pubkey.to_string(), format!("0x{}", hex_of(2, 48)));
-    assert_eq!(epochs[0].dependent_root.to_string(), root(2), "slot 3 was missed");
-    assert_eq!(epochs[1].dependent_root.to_string(), root(6), "slot 7 was missed");
+    assert_eq!(roots, [root(2), root(6)], "slots 3 and 7 were missed");
+    let expected =
+        DependentRoots { epoch: 2, current: epochs[0].dependent_root, next: epochs[1].dependent_root };
+    assert_eq!(beacon.dependent_roots(2, 4).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_head_state_that_is_not_found_by_root_is_found_by_slot() {
+    let by_slot = async |Path(state): Path<String>| match state.as_str() {
+        "9" => lookahead([1, 2, 3, 4, 4, 3, 2, 1]).into_response(),
+        _ => {
+            (StatusCode::NOT_FOUND, Json(json!({"code": 404, "message": "State not found"}))).into_response()
+        }
+    };
+    let router = node_at_slot_nine().route("/eth/v1/beacon/states/{state}/proposer_lookahead", get(by_slot));
+    let epochs = client([serve(router).await]).proposer_lookahead(2, 4).await.unwrap();
+    assert_eq!(shown(&epochs).0[3..5], [(11, 4), (12, 4)]);
 }
 
 #[tokio::test]
 async fn duties_are_asked_for_where_there_is_no_lookahead() {
-    let router = node_at_slot_nine().route(
-        "/eth/v1/validator/duties/proposer/{epoch}",
-        get(async |Path(epoch): Path<u64>| {
-            if epoch > 2 {
-                return (StatusCode::BAD_REQUEST, Json(json!({"code": 400, "message": "too far"}))).into_response();
-            }
-            let duty = |slot: u64| json!({"pubkey": format!("0x{}", hex_of(5, 48)), "validator_index": "5", "slot": slot.to_string()});
-            Json(json!({"dependent_root": root(6), "data": [duty(11), duty(8), duty(9), duty(10)]})).into_response()
-        }),
-    );
-    let beacon = client([serve(router).await]);
-    let epochs = beacon.proposer_lookahead(2, 4).await.unwrap();
-    assert_eq!(epochs.len(), 1);
-    assert_eq!(epochs[0].proposers.iter().map(|one| one.slot).collect::<Vec<_>>(), [8, 9, 10, 11]);
-    assert_eq!(epochs[0].dependent_root.to_string(), root(6));
+    // Unknown, refused, not there yet, broken; no lookahead at all, and one of validators that do not exist.
+    for status in [404, 400, 405, 500, 501, 200] {
+        let answer = async move || {
+            (
+                StatusCode::from_u16(status).unwrap(),
+                Json(json!({"code": status, "message": "no", "data": []})),
+            )
+        };
+        let router =
+            node_at_slot_nine().route("/eth/v1/beacon/states/{state}/proposer_lookahead", get(answer));
+        let beacon = client([serve(duties(router, [5, 6, 7, 8, 8, 7, 6, 5])).await]);
+        let epochs = beacon.proposer_lookahead(2, 4).await.unwrap();
+        let (proposers, roots) = shown(&epochs);
+        assert_eq!(
+            proposers,
+            [(8, 5), (9, 6), (10, 7), (11, 8), (12, 8), (13, 7), (14, 6), (15, 5)],
+            "{status}"
+        );
+        assert_eq!(roots, [root(2), root(6)], "as head events name them");
+        let too_far = beacon.proposer_lookahead(3, 4).await.unwrap();
+        assert_eq!(too_far.len(), 1, "the next epoch is left out where the node does not tell it");
+    }
+    // A node that is busy or syncing has one.
+    for status in [429, 503] {
+        let answer = async move || StatusCode::from_u16(status).unwrap();
+        let router =
+            node_at_slot_nine().route("/eth/v1/beacon/states/{state}/proposer_lookahead", get(answer));
+        let error = client([serve(duties(router, [5; 8])).await]).proposer_lookahead(2, 4).await.unwrap_err();
+        assert_eq!(error.status(), Some(status));
+    }
 }
 
 #[tokio::test]
-async fn a_broken_event_stream_is_opened_again_at_the_next_node() {
+async fn duties_count_where_a_node_s_lookahead_says_something_else() {
+    // As a genesis state made without a lookahead has it: zeros, for the next epoch too.
+    let zeros = get(async || lookahead([0; 8]));
+    let router = node_at_slot_nine().route("/eth/v1/beacon/states/{state}/proposer_lookahead", zeros);
+    let beacon = client([serve(duties(router, [5, 6, 7, 8, 8, 7, 6, 5])).await]);
+    let (proposers, roots) = shown(&beacon.proposer_lookahead(2, 4).await.unwrap());
+    assert_eq!(proposers, [(8, 5), (9, 6), (10, 7), (11, 8), (12, 8), (13, 7), (14, 6), (15, 5)]);
+    assert_eq!(roots, [root(2), root(6)]);
+}
+
+#[tokio::test]
+async fn a_broken_event_stream_is_opened_again() {
     let head = |slot: u64| {
         format!(
             "event: head\ndata: {}\n\n",
-            json!({"slot": slot.to_string(), "block": root(1), "state": root(2), "epoch_transition": false,
-                "previous_duty_dependent_root": root(3), "current_duty_dependent_root": root(4), "execution_optimistic": false})
+            json!({"slot": slot.to_string(), "block": root(u8::try_from(slot).unwrap()), "state": root(2),
+                "epoch_transition": false, "previous_duty_dependent_root": root(3),
+                "current_duty_dependent_root": root(4), "execution_optimistic": false})
         )
     };
-    let text = |text: String| async move { ([("content-type", "text/event-stream")], text) };
-    let first = serve(Router::new().route(
+    let opened = Arc::new(AtomicUsize::new(0));
+    let node = serve(Router::new().route(
         "/eth/v1/events",
         get(move |Query(query): Query<std::collections::HashMap<String, String>>| {
             assert_eq!(query["topics"], "head,block");
-            text(format!(": hello\n\nevent: head\ndata: nonsense\n\n{}", head(1)))
-        }),
-    ))
-    .await;
-    let second = serve(Router::new().route(
-        "/eth/v1/events",
-        get(move || {
-            let chunks = [head(2), format!("event: head\ndata: {}", "x".repeat(2000))];
-            async { Body::from_stream(futures::stream::iter(chunks.map(Ok::<_, std::io::Error>))) }
+            let chunks = match opened.fetch_add(1, Ordering::SeqCst) {
+                0 => vec![format!(": hello\n\nevent: head\ndata: nonsense\n\n{}", head(1))],
+                1 => vec![head(2), format!("event: head\ndata: {}", "x".repeat(2000))],
+                _ => vec![],
+            };
+            async {
+                Body::from_stream(futures::stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)))
+            }
         }),
     ))
     .await;
 
-    let mut events = client([first.clone(), second.clone()]).events(&[EventTopic::Head, EventTopic::Block]);
+    let mut events = client([node.clone()]).events(&[EventTopic::Head, EventTopic::Block]);
     let mut seen = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..8 {
         seen.push(match events.next().await.unwrap() {
-            BeaconEvent::Connected { node } => {
-                format!("connected {}", first.as_str() == format!("http://{node}/"))
+            BeaconEvent::Connected { node: name } => {
+                format!("connected {}", node.as_str() == format!("http://{name}/"))
             }
-            BeaconEvent::Disconnected { .. } => "disconnected".to_owned(),
+            BeaconEvent::Disconnected { reason: ChainError::Malformed { .. }, .. } => "broken".to_owned(),
             BeaconEvent::Head(head) => format!("head {}", head.slot),
             other => format!("{other:?}"),
         });
@@ -242,11 +328,12 @@ async fn a_broken_event_stream_is_opened_again_at_the_next_node() {
         [
             "connected true",
             "head 1",
-            "disconnected",
-            "connected false",
+            "broken",
+            "connected true",
             "head 2",
-            "disconnected",
-            "connected true"
+            "broken",
+            "connected true",
+            "broken"
         ]
     );
 }

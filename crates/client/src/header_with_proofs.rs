@@ -108,22 +108,30 @@ impl HeaderWithProofs {
     /// # Errors
     /// [`HeaderWithProofsError`] if there are more than [`MAX_PROOFS`], or any is of another type, or malformed.
     pub fn inclusions(&self) -> Result<Vec<InclusionProof>, HeaderWithProofsError> {
-        let ConstraintProofs { constraint_types, payloads } = &self.proofs;
-        if constraint_types.len() != payloads.len() {
-            return Err(HeaderWithProofsError::Uneven {
-                types: constraint_types.len(),
-                payloads: payloads.len(),
-            });
-        }
-        if payloads.len() > MAX_PROOFS {
-            return Err(HeaderWithProofsError::TooMany(payloads.len()));
-        }
-        let inclusion = u64::from(CommitmentType::Inclusion);
-        if let Some(other) = constraint_types.iter().find(|kind| **kind != inclusion) {
-            return Err(HeaderWithProofsError::UnknownType(*other));
-        }
-        payloads.iter().map(|payload| InclusionProof::abi_decode(payload).map_err(Into::into)).collect()
+        inclusions(&self.proofs)
     }
+}
+
+/// The proofs of inclusion among proofs of constraints.
+///
+/// # Errors
+/// [`HeaderWithProofsError`] if there are more than [`MAX_PROOFS`], or any is of another type, or malformed.
+pub fn inclusions(proofs: &ConstraintProofs) -> Result<Vec<InclusionProof>, HeaderWithProofsError> {
+    let ConstraintProofs { constraint_types, payloads } = proofs;
+    if constraint_types.len() != payloads.len() {
+        return Err(HeaderWithProofsError::Uneven {
+            types: constraint_types.len(),
+            payloads: payloads.len(),
+        });
+    }
+    if payloads.len() > MAX_PROOFS {
+        return Err(HeaderWithProofsError::TooMany(payloads.len()));
+    }
+    let inclusion = u64::from(CommitmentType::Inclusion);
+    if let Some(other) = constraint_types.iter().find(|kind| **kind != inclusion) {
+        return Err(HeaderWithProofsError::UnknownType(*other));
+    }
+    payloads.iter().map(|payload| InclusionProof::abi_decode(payload).map_err(Into::into)).collect()
 }
 
 /// The branch of an inclusion proof, in the form that is checked.

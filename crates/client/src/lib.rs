@@ -17,7 +17,7 @@ pub mod transport;
 pub use error::{ClientError, Refusal};
 pub use follower::{Finding, Follower, FollowerConfig};
 pub use gateway::GatewayClient;
-pub use header_with_proofs::{HeaderWithProofs, HeaderWithProofsError};
+pub use header_with_proofs::{HeaderWithProofs, HeaderWithProofsError, inclusions};
 pub use relay::{HeaderRequest, MAX_HEADER_ANSWER, RelayClient, read_header, read_header_with_proofs};
 pub use stream::{Numbered, OrderStream};
 pub use transport::{Answer, Limits, Transport, install_tls_provider};

@@ -8,9 +8,11 @@ use earnest_builder_types::{
     BidSubmission, BlsPublicKey, ForkCodec, ForkName, PayloadAndBlobs, SignedBlindedBeaconBlock,
     SignedBuilderBid, SignedValidatorRegistration, Versioned, beacon, registrations_to_ssz,
 };
+use earnest_protocol::messages::ReceiptedConstraints;
 use earnest_protocol::objects::{
     Authority, SignedConstraintReceipt, SignedConstraints, SignedDelegation, SignedDelegationReceipt,
 };
+use earnest_protocol::receiver::Receiver;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use url::Url;
@@ -236,6 +238,33 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn constraints(&self, slot: u64) -> Result<Vec<SignedConstraints>, ClientError> {
         self.constraints_answer(slot, self.transport.limits().timeout).await?.json("constraints")
+    }
+
+    /// [`Self::constraints`] as a reader that proves its key: with those that name it as a receiver.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn constraints_for(
+        &self,
+        slot: u64,
+        reader: &Receiver,
+    ) -> Result<Vec<SignedConstraints>, ClientError> {
+        let path = format!("constraints/v0/relay/constraints/{slot}");
+        let mut request = self.transport.request(Method::GET, &path)?.header(ACCEPT, JSON);
+        for (name, value) in reader.to_headers() {
+            request = request.header(name, value);
+        }
+        let timeout = self.transport.limits().timeout;
+        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()?.json("constraints")
+    }
+
+    /// `GET /ordering/v1/constraints/{slot}`: every message that anyone may read, with the relay's word on it. After the
+    /// cut-off that is the last word.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn constraint_receipts(&self, slot: u64) -> Result<Vec<ReceiptedConstraints>, ClientError> {
+        self.transport.get_json(&format!("ordering/v1/constraints/{slot}"), "constraints with receipts").await
     }
 
     /// [`Self::constraints`] within its own time limit, not yet read.

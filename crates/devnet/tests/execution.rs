@@ -12,6 +12,7 @@ use alloy_rpc_types_eth::{Filter, TransactionRequest};
 use alloy_sol_types::{SolCall, SolEvent};
 use earnest_bindings::Inbox;
 use earnest_builder_types::{ExecutionRequests, ForkName};
+use earnest_chain::AccountState;
 use earnest_devnet::{
     beacon::{BuiltPayload, Engine, NewPayload},
     execution::{ExecutionBinary, ExecutionNode, ExecutionOptions, GenesisOptions},
@@ -179,6 +180,7 @@ async fn builds_blocks_that_record_a_batch(binary: ExecutionBinary) {
     chain.block_with(1).await;
     let receipt = chain.node.rpc().receipt(deployed).await.unwrap().unwrap();
     assert!(receipt.status());
+    let before = receipt.block_hash.unwrap();
     let address = receipt.contract_address.unwrap();
     assert_eq!(address, account().address().create(0));
 
@@ -188,6 +190,7 @@ async fn builds_blocks_that_record_a_batch(binary: ExecutionBinary) {
     let built = chain.block_with(1).await;
     let receipt = chain.node.rpc().receipt(submitted).await.unwrap().unwrap();
     assert!(receipt.status());
+    let after = receipt.block_hash.unwrap();
     let tip = U256::from(receipt.gas_used);
     assert_eq!(built.value, tip, "one wei of tip per gas");
 
@@ -201,6 +204,18 @@ async fn builds_blocks_that_record_a_batch(binary: ExecutionBinary) {
     assert_eq!(logs.len(), 1);
     let event = Inbox::BatchRecorded::decode_log(&logs[0].inner).unwrap();
     assert_eq!((event.rollupId, event.slot, event.committer, event.txRoot), (77, 9, committer, seal.tx_root));
+
+    // What accounts had on a block, named by its hash: before the second transaction and after it.
+    let (sender, nobody) = (account().address(), Address::repeat_byte(0x77));
+    for (block, nonce) in [(before, 1), (after, 2)] {
+        let states = chain.node.rpc().account_states(&[sender, nobody], block.into()).await.unwrap();
+        let at = chain.node.rpc().block_by_hash(block).await.unwrap().unwrap().header.number;
+        let balance = chain.node.rpc().balance(sender, at.into()).await.unwrap();
+        assert_eq!(states[0], AccountState { nonce, balance });
+        assert_eq!(states[1], AccountState { nonce: 0, balance: U256::ZERO });
+    }
+    let unknown = chain.node.rpc().account_states(&[sender], B256::repeat_byte(0x99).into()).await;
+    assert!(unknown.is_err(), "{unknown:?}");
 
     let third = chain.block_with(0).await;
     assert_eq!(third.payload.block_number(), chain.node.rpc().block_number().await.unwrap());

@@ -18,6 +18,7 @@ pub mod serve;
 mod stall;
 pub mod supervise;
 pub mod telemetry;
+mod unread;
 
 pub use body::{BodyError, BodyLimits, read_body};
 pub use client_streams::{ClientStream, ClientStreams};

@@ -3,9 +3,9 @@
 use crate::layers::layered;
 use crate::limit::group;
 use crate::stall::{Answer, Turn, Watched};
+use crate::unread;
 use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -198,11 +198,17 @@ async fn connect(
     let stream = Watched::new(stream, turn.clone(), limits.head_time, limits.write_time);
     let service = service_fn(move |request: Request<Incoming>| {
         let serving = turn.begin();
-        let mut request = request.map(Body::new);
+        let (head, body) = request.into_parts();
+        let (body, rest) = unread::watched(body);
+        let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(PeerAddr(peer));
         let answering = router.clone().oneshot(request);
         async move {
-            let response = answering.await?;
+            let mut response = answering.await?;
+            if rest.is_some_and(|rest| rest.is_unread()) {
+                // Nobody will read the rest, so that no other request can follow on this connection.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             let serving = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 serving.forever();
                 None

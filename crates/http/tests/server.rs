@@ -126,6 +126,24 @@ async fn request_ids() {
     server.stop().await;
 }
 
+/// The server will not read what is left of a refused body, so the connection ends. The client has to know: else it may
+/// send its next request on it, which is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_refused_unread_ends_the_connection() {
+    let server = Server::start(router(), ServerLimits::default()).await;
+    let client = client();
+    for round in 0..30 {
+        let refused = client.post(server.url("/echo")).body(vec![b'x'; 60_000]).send().await.unwrap();
+        assert_eq!(refused.status(), 413);
+        assert_eq!(refused.headers()["connection"], "close");
+        let good = client.post(server.url("/echo")).body("good").send().await;
+        let good = good.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        assert!(good.headers().get("connection").is_none());
+        assert_eq!(good.text().await.unwrap(), "4 bytes");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_slow_body_is_answered_408() {
     let server = Server::start(router(), ServerLimits::default()).await;

@@ -14,6 +14,7 @@ pub mod messages;
 pub mod objects;
 pub mod ordering;
 pub mod receipt;
+pub mod receiver;
 pub mod signing;
 pub mod sol;
 pub mod stream;

@@ -2,7 +2,7 @@
 
 use crate::{
     RollupId, Slot, integer,
-    objects::{Authority, Policy, SignedCommitment, SignedConstraints},
+    objects::{Authority, Policy, SignedCommitment, SignedConstraintReceipt, SignedConstraints},
     signing::Network,
 };
 use alloy_primitives::{Address, Bytes};
@@ -34,6 +34,18 @@ impl From<ConstraintsBody> for Vec<SignedConstraints> {
             ConstraintsBody::One(one) => vec![*one],
         }
     }
+}
+
+/// One entry of `GET /ordering/v1/constraints/{slot}`: constraints with the relay's word on them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptedConstraints {
+    /// The constraints.
+    pub constraints: SignedConstraints,
+    /// Held, or dropped.
+    pub receipt: SignedConstraintReceipt,
+    /// What keeps them out of every block of the slot, if they were dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<String>,
 }
 
 /// `GET /constraints/v0/builder/capabilities`.

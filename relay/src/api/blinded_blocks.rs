@@ -1,7 +1,7 @@
 //! `POST /eth/v1/builder/blinded_blocks` (200 with the payload) and `POST /eth/v2/builder/blinded_blocks` (202)
 
 use crate::{
-    api::{fork_header, read, slot_in_json, stated_fork},
+    api::{fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
     delivery,
     relay::Relay,
 };
@@ -53,13 +53,21 @@ async fn decode(relay: &Relay, request: Request) -> Result<SignedBlindedBeaconBl
         Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, &body),
         _ => SignedBlindedBeaconBlock::from_json(fork, &body),
     };
-    let block =
-        decoded.map_err(|error| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))?;
-    let slot = block.message().slot();
-    if relay.fork_at(slot) != Some(fork) {
-        return Err(ApiError::bad_request(format!("slot {slot} is not {fork}")));
-    }
+    let block = decoded.map_err(|error| {
+        let slot = if media == Media::Ssz { slot_in_ssz(&body) } else { slot_in_json(&body) };
+        slot.and_then(|slot| check_fork(relay, slot, fork).err())
+            .unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))
+    })?;
+    check_fork(relay, block.message().slot(), fork)?;
     Ok(block)
+}
+
+fn check_fork(relay: &Relay, slot: u64, stated: ForkName) -> Result<(), ApiError> {
+    match relay.fork_at(slot) {
+        Some(fork) if fork == stated => Ok(()),
+        Some(fork) => Err(ApiError::bad_request(format!("slot {slot} is {fork}, not {stated}"))),
+        None => Err(ApiError::bad_request(format!("slot {slot} is not {stated}"))),
+    }
 }
 
 /// SSZ has to come with its fork; of JSON the slot tells it.

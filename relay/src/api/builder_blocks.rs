@@ -3,7 +3,9 @@
 use crate::{
     api::{blocking, read, slot_in_json, stated_fork},
     bids::{Candidate, Placed},
+    builders::Rank,
     relay::Relay,
+    simulation::{Call, Circumstances},
     submission::{self, Expected},
 };
 use axum::extract::{Query, Request, State, rejection::QueryRejection};
@@ -20,18 +22,37 @@ pub(crate) struct Options {
     cancellations: Option<String>,
 }
 
+impl Options {
+    /// Whether the bid may be replaced by one that is worth less.
+    pub(super) fn cancels(&self) -> bool {
+        matches!(self.cancellations.as_deref(), Some("1" | "true"))
+    }
+}
+
 pub(crate) async fn post(
     State(relay): State<Arc<Relay>>,
     options: Result<Query<Options>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let (started, received_at_ms) = (Instant::now(), relay.now_ms());
+    let received_at_ms = relay.now_ms();
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let cancels = matches!(options.cancellations.as_deref(), Some("1" | "true"));
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
-    let placed = blocking(move || take(&relay, media, stated, &body, cancels, received_at_ms)).await?;
+    let reader = Arc::clone(&relay);
+    let submission = blocking(move || decode(&reader, media, stated, &body)).await??;
+    place(relay, submission, options.cancels(), received_at_ms).await
+}
+
+/// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer.
+pub(super) async fn place(
+    relay: Arc<Relay>,
+    submission: BidSubmission,
+    cancellable: bool,
+    received_at_ms: u64,
+) -> Result<StatusCode, ApiError> {
+    let started = Instant::now();
+    let placed = placed(&relay, submission, cancellable, received_at_ms).await;
     let outcome = match &placed {
         Ok(Placed::Best) => "best",
         Ok(Placed::Held) => "held",
@@ -47,25 +68,48 @@ pub(crate) async fn post(
     }
 }
 
-fn take(
-    relay: &Relay,
-    media: Media,
-    stated: Option<ForkName>,
-    body: &[u8],
-    cancels: bool,
+async fn placed(
+    relay: &Arc<Relay>,
+    submission: BidSubmission,
+    cancellable: bool,
     received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
-    let submission = decode(relay, media, stated, body)?;
+    let taker = Arc::clone(relay);
+    let Some(simulator) = &relay.simulator else {
+        return blocking(move || {
+            check(&taker, &submission, received_at_ms)?;
+            offer(&taker, submission, cancellable)
+        })
+        .await?;
+    };
+    let (submission, call, rank) = blocking(move || {
+        let (rank, circumstances) = check(&taker, &submission, received_at_ms)?;
+        let call = Call::new(&submission, circumstances)?;
+        Ok::<_, ApiError>((submission, call, rank))
+    })
+    .await??;
+    if let Err(error) = simulator.simulate(&call, rank).await {
+        if error.is_of_the_builder() {
+            let trace = submission.message();
+            relay.demote(trace, &error.to_string()).await;
+        }
+        return Err(error.into());
+    }
+    drop(call);
+    let taker = Arc::clone(relay);
+    blocking(move || offer(&taker, submission, cancellable)).await?
+}
+
+fn offer(relay: &Relay, submission: BidSubmission, cancellable: bool) -> Result<Placed, ApiError> {
     let slot = submission.message().slot;
-    check(relay, &submission)?;
-    let payload = submission.payload();
-    let num_tx = payload.transactions().len() as u64;
-    relay.received.record(submission.message(), payload.block_number(), num_tx, received_at_ms);
+    if relay.now_ms() > relay.header_until_ms(slot) {
+        return Err(submission::SubmissionError::Past(slot).into());
+    }
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
     let proposer = candidate.trace.proposer_pubkey;
     let placed =
-        relay.book.place(candidate, cancels, || relay.required(slot, &proposer)).map_err(|error| {
+        relay.book.place(candidate, cancellable, || relay.required(slot, &proposer)).map_err(|error| {
             tracing::error!(slot, %error, "a bid cannot be offered");
             ApiError::internal()
         })?;
@@ -95,8 +139,17 @@ fn slot_in_ssz(body: &[u8]) -> Option<u64> {
     body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-fn check(relay: &Relay, submission: &BidSubmission) -> Result<(), ApiError> {
+/// Everything that needs no execution: whose block it is first, since that costs least. A block that passes counts as received.
+fn check(
+    relay: &Relay,
+    submission: &BidSubmission,
+    received_at_ms: u64,
+) -> Result<(Rank, Circumstances), ApiError> {
     let trace = submission.message();
+    let views = relay.ledger.views();
+    let simulates = relay.simulator.is_some();
+    let rank = relay.builders.rank(&trace.builder_pubkey, trace.slot, views.demotions(), simulates)?;
+    drop(views);
     let duties = relay.duties.read();
     let proposer = duties.proposer(trace.slot).map(|proposer| proposer.pubkey);
     let attributes = duties.attributes(trace.slot, &trace.parent_hash).cloned();
@@ -106,10 +159,18 @@ fn check(relay: &Relay, submission: &BidSubmission) -> Result<(), ApiError> {
         fork: relay.fork_at(trace.slot),
         open: relay.now_ms() <= relay.header_until_ms(trace.slot),
         proposer,
-        fee_recipient: registration.map(|registration| registration.message.fee_recipient),
+        fee_recipient: registration.as_ref().map(|registration| registration.message.fee_recipient),
         attributes: attributes.as_ref().map(|known| &known.attributes),
         parent_number: attributes.as_ref().and_then(|known| known.parent_number),
         builder_domain: relay.builder_domain,
     };
-    Ok(submission::check(submission, &expected)?)
+    submission::check(submission, &expected)?;
+    let payload = submission.payload();
+    let num_tx = payload.transactions().len() as u64;
+    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
+    let circumstances = Circumstances {
+        registered_gas_limit: registration.map_or(0, |registration| registration.message.gas_limit),
+        parent_beacon_block_root: attributes.and_then(|known| known.attributes.parent_beacon_block_root),
+    };
+    Ok((rank, circumstances))
 }

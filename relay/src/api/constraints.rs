@@ -109,7 +109,9 @@ async fn hold_checked(
             relay.ledger.write(Event::Constraints(taken), vec![]).await?;
             tracing::info!(%slot, count = message.constraints.len(), "hold constraints");
             metrics::counter!("earnest_relay_constraints_total").increment(1);
-            find(relay, &message).ok_or_else(ApiError::internal)?
+            let held = find(relay, &message).ok_or_else(ApiError::internal)?;
+            relay.feed.send(Arc::clone(&held));
+            held
         }
     };
     drop(deciding);
@@ -123,7 +125,7 @@ async fn hold_checked(
     if let Err(error) = blocking(required).await? {
         tracing::error!(%slot, %error, "a bid cannot be offered");
     }
-    receipt(relay, &held.taken)
+    receipt(relay, &held)
 }
 
 fn find(relay: &Relay, message: &ConstraintsMessage) -> Option<Arc<HeldConstraints>> {
@@ -143,6 +145,15 @@ fn judge(
     let messages = views.constraints(slot);
     drop(views);
     let held = messages.iter().map(|held| held.taken.constraints.message.constraints.len()).sum();
+    let of_the_same = messages.iter().filter(|held| {
+        let message = &held.taken.constraints.message;
+        held.dropped().is_none()
+            && message.proposer == signed.message.proposer
+            && message.delegate == signed.message.delegate
+    });
+    let gas_held = of_the_same
+        .flat_map(|held| held.required(relay.config.network.chain_id))
+        .fold(0_u64, |gas, required| gas.saturating_add(required.gas_limit));
     let context = ConstraintContext {
         network: &relay.config.network,
         delegation: delegation.as_ref().map(|taken| &taken.delegation.message),
@@ -151,19 +162,26 @@ fn judge(
         now_ms: relay.now_ms(),
         held,
         max: relay.config.bounds.constraints_per_slot,
+        gas: relay.constraint_gas(&signed.message.proposer),
+        gas_held,
     };
     check(signed, &context)
 }
 
-fn receipt(relay: &Relay, taken: &ConstraintsTaken) -> Result<SignedConstraintReceipt, ApiError> {
-    let message = &taken.constraints.message;
+/// The relay's word on constraints that are durable by now.
+pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedConstraintReceipt, ApiError> {
+    let message = &held.taken.constraints.message;
+    let (status, name) = match held.dropped() {
+        Some(_) => (ConstraintStatus::Dropped, "dropped"),
+        None => (ConstraintStatus::Held, "held"),
+    };
     let receipt = ConstraintReceipt {
         slot: message.slot,
         constraints_hash: message.hash().map_err(|_| ApiError::internal())?,
-        received_at_ms: taken.received_at_ms,
-        status: ConstraintStatus::Held,
+        received_at_ms: held.taken.received_at_ms,
+        status,
     };
-    metrics::counter!("earnest_relay_constraint_receipts_total", "status" => "held").increment(1);
+    metrics::counter!("earnest_relay_constraint_receipts_total", "status" => name).increment(1);
     SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
         .map_err(|_| ApiError::internal())
 }

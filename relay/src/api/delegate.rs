@@ -84,7 +84,7 @@ fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
     let context = DelegationContext {
         network: &relay.config.network,
         proposer,
-        opted_in: proposer.is_some_and(|key| relay.opted_in.contains(&key)),
+        opted_in: proposer.is_some_and(|key| relay.opt_in.is_opted_in(delegation.message.slot, &key)),
         slot_ms: relay.clock.start_of(slot),
         now_ms: relay.now_ms(),
     };

@@ -54,8 +54,8 @@ pub(crate) async fn on_offer(
     if relay.duties.read().proposes(key.slot, &key.proposer) == Some(false) {
         return Err(ApiError::bad_request(format!("{pubkey} does not propose slot {slot}")));
     }
-    // Before the cut-off a delegated slot may still be given constraints that a header served now would miss.
-    let early = now_ms < relay.cutoff_ms(key.slot) && relay.is_delegated(key.slot);
+    // Until a delegated slot is settled it may still be given constraints that a header served now would miss.
+    let early = !relay.is_settled(key.slot, now_ms) && relay.is_delegated(key.slot);
     if early || now_ms > relay.header_until_ms(key.slot) {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use earnest_protocol::Slot;
 use http::{HeaderValue, header};
 use page::{ComingSlot, DelegatedSlot, DeliveredPayload, Page, STYLE};
 use parking_lot::Mutex;
@@ -103,7 +104,7 @@ fn look(relay: &Relay) -> Page {
             validator_index: proposer.validator_index,
             proposer: proposer.pubkey,
             registered: views.registrations().timestamp(&proposer.pubkey).is_some(),
-            opted_in: relay.opted_in.contains(&proposer.pubkey),
+            opted_in: relay.opt_in.is_opted_in(Slot(proposer.slot), &proposer.pubkey),
             committer: taken.map(|taken| taken.delegation.message.committer),
             constraints: of_proposer.map(|message| message.constraints.len()).sum(),
             best: relay.book.leading(proposer.slot, &proposer.pubkey),

@@ -1,6 +1,7 @@
 //! A relay beside a beacon node, a builder and an execution chain in memory, spoken to over HTTP alone.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod rpc;
 pub(crate) mod workshop;
 
 use alloy_primitives::{Address, B256, Bytes, hex};
@@ -17,12 +18,13 @@ use earnest_protocol::{
     signing::{EcdsaSecret, Network},
     window::Fraction,
 };
-use earnest_relay::{Bounds, Config, KeyFile, Running, TimingConfig};
+use earnest_relay::{Bounds, BuildersConfig, Config, KeyFile, Running, SimulationConfig, TimingConfig};
 use serde_json::Value;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// Longest that any one thing may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,12 +49,15 @@ pub(crate) struct Setting {
     pub(crate) timing: TimingConfig,
     pub(crate) bounds: Bounds,
     pub(crate) clients: LimitConfig,
+    pub(crate) execution: Vec<Url>,
+    pub(crate) builders: BuildersConfig,
+    pub(crate) simulation: SimulationConfig,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        let (timing, bounds, clients) = Default::default();
-        Self { slot_ms: 2_000, opted_in: true, timing, bounds, clients }
+        let (timing, bounds, clients, execution, builders, simulation) = Default::default();
+        Self { slot_ms: 2_000, opted_in: true, timing, bounds, clients, execution, builders, simulation }
     }
 }
 
@@ -86,6 +91,9 @@ impl World {
             bls_key: write_key(directory.path(), "bls.hex", &[77; 32]),
             ecdsa_key: write_key(directory.path(), "ecdsa.hex", &[78; 32]),
             inbox: Address::repeat_byte(0xaa),
+            execution: setting.execution.clone(),
+            builders: setting.builders.clone(),
+            simulation: setting.simulation.clone(),
             opted_in: if setting.opted_in { public } else { vec![] },
             timing: setting.timing,
             bounds: setting.bounds,
@@ -96,7 +104,8 @@ impl World {
         let stop = CancellationToken::new();
         let relay = earnest_relay::start(config.clone(), stop.clone()).await.unwrap();
         // Starting the relay installed the process's TLS provider.
-        let http = reqwest::Client::new();
+        // No connection twice: after a body that was refused unread the relay closes it.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Self { node, engine, keys, network, relay, http, config, stop, _directory: directory }
     }
 
@@ -233,6 +242,11 @@ impl World {
         let block = BlindedBeaconBlock::new_for_proposal(context, header, commitments, requests).unwrap();
         block.sign(key, domains.block)
     }
+}
+
+/// The address of the sender of this number.
+pub(crate) fn sender(number: u8) -> Address {
+    EcdsaSecret::from_bytes(&[number; 32]).unwrap().address()
 }
 
 /// Status, and body as JSON; null if it is empty.

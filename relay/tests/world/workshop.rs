@@ -1,14 +1,16 @@
 //! Blocks for one slot, made by the test itself: any builder, any value.
 
 use super::{PATIENCE, World};
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use earnest_builder_types::{
     BidSubmission, BidTrace, ForkCodec, PayloadAndBlobs, bls::SecretKey, engine::ForkchoiceState,
-    sign_bid_trace,
+    proofs::TransactionTree, sign_bid_trace,
 };
 use earnest_chain::{BeaconClient, BeaconEvent, EventTopic, PayloadAttributesEvent};
 use earnest_devnet::beacon::Engine;
+use earnest_protocol::objects::{InclusionProof, Object};
 use futures::StreamExt;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What a builder knows of the coming slot.
@@ -95,4 +97,35 @@ impl Workshop {
         self.submit(world, &block, cancels).await;
         block
     }
+}
+
+impl World {
+    /// Posts a block, again while the relay has not heard yet what blocks of its slot are built with.
+    pub(crate) async fn submit(&self, path: &str, block: &impl serde::Serialize) -> (u16, Value) {
+        let taken = async {
+            loop {
+                let (status, body) = self.post(path, block).await;
+                let early = body["message"].as_str().is_some_and(|message| message.contains("are not known"));
+                if status != 400 || !early {
+                    return (status, body);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.unwrap()
+    }
+}
+
+/// A builder's proofs that its block holds the transactions at these places.
+pub(crate) fn proofs(submission: &BidSubmission, places: &[usize]) -> Value {
+    let transactions = submission.payload().transactions().to_vec();
+    let tree = TransactionTree::new(&transactions).unwrap();
+    let payloads: Vec<Bytes> = places
+        .iter()
+        .map(|place| {
+            let proof = tree.prove(*place).unwrap();
+            let signed_tx = transactions[*place].clone();
+            InclusionProof { signed_tx, index: proof.index, branch: proof.proof }.abi_encode().into()
+        })
+        .collect();
+    json!({"constraintTypes": vec!["1"; places.len()], "payloads": payloads})
 }

@@ -113,7 +113,7 @@ impl BeaconClient {
 pub(super) async fn validators(node: &Endpoint, ids: &[String]) -> Result<Vec<ValidatorRecord>, ChainError> {
     if ids.len() > IDS_IN_QUERY {
         match by_body(node, ids).await {
-            Err(error) if matches!(error.status(), Some(404 | 405 | 415 | 501)) => {
+            Err(error) if has_no_post(&error) => {
                 tracing::debug!(node = node.name(), %error, "no validators by POST, asking by GET");
             }
             answer => return answer,
@@ -125,6 +125,15 @@ pub(super) async fn validators(node: &Endpoint, ids: &[String]) -> Result<Vec<Va
         found.extend(records(node, request, some.len()).await?);
     }
     Ok(found)
+}
+
+/// Whether the node may have no `POST` here. Some then close the connection without reading the body.
+fn has_no_post(error: &ChainError) -> bool {
+    match error {
+        ChainError::Status { status, .. } => matches!(status, 404 | 405 | 415 | 501),
+        ChainError::Unreachable { .. } => true,
+        _ => false,
+    }
 }
 
 async fn by_body(node: &Endpoint, ids: &[String]) -> Result<Vec<ValidatorRecord>, ChainError> {

@@ -6,7 +6,7 @@ use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, U64, U256};
 use reqwest::Method;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Answer, ExecutionClient, Request, Unusable};
 use crate::error::ChainError;
@@ -66,12 +66,20 @@ impl ExecutionClient {
     }
 
     async fn states(&self, accounts: &[Address], at: BlockId) -> Result<Vec<AccountState>, ChainError> {
+        let at = match at {
+            // alloy writes a hash bare, which not every client takes.
+            BlockId::Hash(hash) => match hash.require_canonical {
+                Some(required) => json!({"blockHash": hash.block_hash, "requireCanonical": required}),
+                None => json!({"blockHash": hash.block_hash}),
+            },
+            BlockId::Number(number) => json!(number),
+        };
         let mut states = Vec::with_capacity(accounts.len());
         for some in accounts.chunks(ACCOUNTS_AT_ONCE) {
-            let calls: Vec<(&str, (Address, BlockId))> = some
+            let calls: Vec<(&str, (Address, &Value))> = some
                 .iter()
                 .flat_map(|account| {
-                    ["eth_getTransactionCount", "eth_getBalance"].map(|method| (method, (*account, at)))
+                    ["eth_getTransactionCount", "eth_getBalance"].map(|method| (method, (*account, &at)))
                 })
                 .collect();
             let body = self.batch(&calls).await?;

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::{B64, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_engine::{
     ExecutionPayload as EnginePayload, ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3,
@@ -15,7 +16,10 @@ use earnest_builder_types::{ExecutionPayload, ExecutionRequests, ForkName};
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 
-use super::engine::{BuiltPayload, Engine, EngineError, ExecutionBlock, NewPayload};
+use super::{
+    constant_blob::{self, ConstantBlob},
+    engine::{BuiltPayload, Engine, EngineError, ExecutionBlock, NewPayload},
+};
 
 /// An execution chain in memory that executes nothing.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ struct State {
     forkchoice: ForkchoiceState,
     building: HashMap<PayloadId, (ForkName, ExecutionBlock, PayloadAttributes)>,
     pool: Vec<Bytes>,
+    blobs: Vec<ConstantBlob>,
+    requests: ExecutionRequests,
     invalid: HashSet<B256>,
     offline: bool,
 }
@@ -52,6 +58,8 @@ impl MemoryEngine {
                 forkchoice: ForkchoiceState::same_hash(genesis.hash),
                 building: HashMap::new(),
                 pool: Vec::new(),
+                blobs: Vec::new(),
+                requests: ExecutionRequests::default(),
                 invalid: HashSet::new(),
                 offline: false,
             }),
@@ -61,6 +69,19 @@ impl MemoryEngine {
     /// Puts a raw transaction into every payload built from now on.
     pub fn submit(&self, raw: Bytes) {
         self.state.lock().pool.push(raw);
+    }
+
+    /// Puts a raw blob transaction and its blobs into every payload built from now on, which must be of Deneb or
+    /// later.
+    pub fn submit_with_blobs(&self, raw: Bytes, blobs: Vec<ConstantBlob>) {
+        let mut state = self.state.lock();
+        state.pool.push(raw);
+        state.blobs.extend(blobs);
+    }
+
+    /// Gives these execution requests to every payload built from now on, which must be of Electra or later.
+    pub fn set_requests(&self, requests: ExecutionRequests) {
+        self.state.lock().requests = requests;
     }
 
     /// The head and the safe and final blocks it was told last.
@@ -189,20 +210,21 @@ impl State {
         let mut payload = if fork.has_blobs() {
             EnginePayload::V3(ExecutionPayloadV3 {
                 payload_inner: second,
-                blob_gas_used: 0,
+                blob_gas_used: DATA_GAS_PER_BLOB.saturating_mul(self.blobs.len() as u64),
                 excess_blob_gas: 0,
             })
         } else {
             EnginePayload::V2(second)
         };
-        let requests = ExecutionRequests::default();
+        let requests = self.requests.clone();
+        let blobs_bundle = constant_blob::bundle(*fork, &self.blobs).map_err(|error| refused(&error))?;
         let hash = ExecutionPayload::from_engine(*fork, payload.clone())
             .and_then(|built| built.computed_block_hash(attributes.parent_beacon_block_root, Some(&requests)))
             .map_err(|error| refused(&error))?;
         payload.as_v1_mut().block_hash = hash;
         Ok(BuiltPayload {
             payload: ExecutionPayload::from_engine(*fork, payload).map_err(|error| refused(&error))?,
-            blobs_bundle: None,
+            blobs_bundle,
             execution_requests: requests,
             value: U256::from(1),
         })

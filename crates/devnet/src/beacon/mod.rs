@@ -33,6 +33,7 @@
 pub mod block;
 mod block_error;
 pub mod chain_state;
+mod constant_blob;
 pub mod duties;
 pub mod engine;
 mod faults;
@@ -60,6 +61,7 @@ use url::Url;
 pub use block::{ProposerDomains, randao_signing_root};
 pub use block_error::BlockError;
 pub use chain_state::{Block, ChainState, Checkpoint, HeadChange, mix_randao, state_root_after};
+pub use constant_blob::ConstantBlob;
 pub use engine::{BuiltPayload, Engine, EngineError, ExecutionBlock, NewPayload};
 pub use faults::{Endpoints, Fault, Faults};
 pub use memory_engine::MemoryEngine;
@@ -326,6 +328,8 @@ fn settings(options: &BeaconOptions) -> Result<Settings, StartError> {
         },
         clock,
         validators: options.validators.clone(),
+        // A key that is there twice is found at its first place.
+        indices: options.validators.iter().copied().zip(0..).collect::<Vec<_>>().into_iter().rev().collect(),
         fee_recipient: options.fee_recipient,
     })
 }

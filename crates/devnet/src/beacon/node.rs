@@ -47,6 +47,8 @@ pub(super) struct Settings {
     pub(super) domains: ProposerDomains,
     pub(super) clock: SlotClock,
     pub(super) validators: Vec<BlsPublicKey>,
+    /// The validators' indices: tens of thousands are asked for at once.
+    pub(super) indices: HashMap<BlsPublicKey, u64>,
     pub(super) fee_recipient: Address,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use alloy_primitives::Bytes;
 use earnest_builder_types::{BlockContents, ForkCodec, TreeHash, bls::SecretKey, domain::signing_root};
 use earnest_chain::{
-    BeaconClient, BroadcastValidation, ChainError, EventTopic, Lookahead, Published, SlotClock,
+    BeaconClient, BroadcastValidation, ChainError, EventTopic, Lookahead, Published, SlotClock, Standing,
 };
 use futures::{Stream, StreamExt};
 use http::StatusCode;
@@ -434,6 +434,20 @@ async fn a_broken_event_stream_is_opened_again() {
 }
 
 #[tokio::test]
+async fn nodes_are_surveyed_and_the_one_without_its_execution_client_is_not_relied_on() {
+    let (well, offline) = (start(|_| ()).await, start(|_| ()).await);
+    let block = offline.propose(1).await;
+    offline.engine.set_offline(true);
+    assert_eq!(status_of(&offline.publish(&block).await).0, 503);
+    let urls = [offline.node.url().clone(), well.node.url().clone()];
+    let client = BeaconClient::new(urls).unwrap();
+    let survey = client.survey(RUNNING).await;
+    let standings: Vec<_> = survey.nodes.iter().map(|node| node.standing).collect();
+    assert_eq!(standings, [Standing::Unverified, Standing::Well]);
+    assert_eq!(survey.slots_without_block(), RUNNING);
+}
+
+#[tokio::test]
 async fn validators_are_found_by_index_and_key() {
     let devnet = start(|_| ()).await;
     let found = devnet.client.validators(&[3, 99, 1]).await.unwrap();
@@ -442,6 +456,17 @@ async fn validators_are_found_by_index_and_key() {
     assert!(found[0].is_active());
     let by_key = devnet.client.validators_by_pubkey(&[devnet.key(5).public_key()]).await.unwrap();
     assert_eq!(by_key[0].index, 5);
+
+    // More than fit into a query: by POST, though most of the keys are nobody's.
+    let mut keys: Vec<_> = devnet.keys.iter().map(SecretKey::public_key).collect();
+    keys.extend((0..3_000u64).map(|number| {
+        let mut bytes = [0xee; 48];
+        bytes[40..].copy_from_slice(&number.to_be_bytes());
+        earnest_builder_types::BlsPublicKey::from(bytes)
+    }));
+    let by_key = devnet.client.validators_by_pubkey(&keys).await.unwrap();
+    assert_eq!(by_key.len(), devnet.keys.len());
+    assert!(by_key.iter().all(earnest_chain::ValidatorRecord::may_register));
     let body = br#"{"ids":["2"],"statuses":["active"]}"#.to_vec();
     let (status, body) = devnet.post("/eth/v1/beacon/states/head/validators", "application/json", body).await;
     assert!(status == StatusCode::OK && body.contains(r#""index":"2""#), "{body}");

@@ -83,6 +83,7 @@ impl Plan<'_> {
                 "listen": loopback(),
                 "data_dir": self.folder.join("relay"),
                 "beacon": [&self.beacon],
+                "execution": [&self.execution],
                 "network": self.network,
                 "bls_key": self.key_file("relay-bls", self.keys.relay_bls.to_bytes().as_ref())?,
                 "ecdsa_key": self.key_file("relay-ecdsa", self.keys.relay.to_bytes().as_ref())?,

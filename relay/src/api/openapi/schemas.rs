@@ -137,6 +137,15 @@ pub(crate) struct SignedConstraints {
     signature: BlsSignatureHex,
 }
 
+/// Constraints with the relay's word on them.
+#[derive(ToSchema)]
+pub(crate) struct ReceiptedConstraints {
+    constraints: SignedConstraints,
+    receipt: SignedConstraintReceipt,
+    /// What keeps them out of every block of the slot, if they were dropped.
+    dropped: Option<String>,
+}
+
 /// One message, or a list of them.
 #[derive(ToSchema)]
 #[serde(untagged)]

@@ -101,8 +101,7 @@ fn index_of(node: &Node, id: &str) -> Result<Option<u64>, ApiError> {
         return id.parse().map(Some).map_err(|_| ApiError::bad_request("neither an index nor a public key"));
     }
     let key: BlsPublicKey = id.parse().map_err(|_| ApiError::bad_request("not a public key of 48 bytes"))?;
-    let place = node.settings.validators.iter().position(|one| *one == key);
-    Ok(place.and_then(|place| u64::try_from(place).ok()))
+    Ok(node.settings.indices.get(&key).copied())
 }
 
 fn shown(index: u64, key: &BlsPublicKey) -> Value {

@@ -1,0 +1,168 @@
+//! At the cut-off of each slot: its constraints are judged on the state of the parent that its block will have, and again
+//! when the parent changes after that (design §5).
+
+use crate::{
+    cutoff::{Account, Cause, Parent, judge},
+    events::{Dropped, Event},
+    held::Required,
+    relay::Relay,
+    views::HeldConstraints,
+};
+use alloy_eips::{BlockId, BlockNumberOrTag, eip1559::BaseFeeParams};
+use alloy_primitives::{Address, B256};
+use earnest_chain::{ChainError, ExecutionClient, SlotClock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The part of a slot that the judgement may take; then the constraints stay held as they are.
+const JUDGING: (u64, u64) = (1, 12);
+
+/// Slots behind the one judged last that are remembered.
+const KEPT_SLOTS: u64 = 8;
+
+/// Judges every slot at its cut-off, until shutdown.
+pub(crate) async fn run(relay: Arc<Relay>) -> Result<(), Infallible> {
+    let shutdown = relay.tasks.token();
+    let mut slot = relay.current_slot();
+    loop {
+        slot = slot.max(relay.current_slot()).saturating_add(1);
+        let pause = SlotClock::until(relay.now_ms(), relay.cutoff_ms(slot));
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        let parent = relay.duties.read().newest_parent(slot);
+        settle(&relay, slot, parent).await;
+        let mut judged = relay.judged.lock();
+        judged.insert(slot);
+        *judged = judged.split_off(&slot.saturating_sub(KEPT_SLOTS));
+    }
+}
+
+/// Judges a slot whose cut-off is past on a parent that was told just now.
+pub(crate) async fn parent_changed(relay: &Arc<Relay>, slot: u64, parent: B256) {
+    let now_ms = relay.now_ms();
+    if relay.cutoff_ms(slot) <= now_ms && now_ms <= relay.header_until_ms(slot) {
+        settle(relay, slot, Some(parent)).await;
+    }
+}
+
+/// Drops what can be in no block of the slot. What cannot be judged stays held: the promise is kept rather than the bid.
+async fn settle(relay: &Arc<Relay>, slot: u64, parent: Option<B256>) {
+    let Some(proposer) = relay.duties.read().proposer(slot) else { return };
+    let mut held = relay.ledger.views().constraints(slot);
+    held.retain(|held| {
+        held.dropped().is_none() && held.taken.constraints.message.proposer == proposer.pubkey
+    });
+    if held.is_empty() || relay.execution.is_empty() {
+        return;
+    }
+    let Some(parent_hash) = parent else {
+        tracing::warn!(slot, "constraints stay held unseen: no beacon node told the slot's parent");
+        return;
+    };
+    let (part, of) = JUDGING;
+    let limit = Duration::from_millis(relay.clock.fraction_ms(part, of));
+    match tokio::time::timeout(limit, verdicts(relay, &held, parent_hash)).await {
+        Ok(Ok(verdicts)) => drop_unincludable(relay, slot, parent_hash, &held, verdicts).await,
+        Ok(Err(error)) => {
+            tracing::warn!(slot, %error, "constraints stay held unseen: no execution client told the parent's state");
+        }
+        Err(_) => {
+            tracing::warn!(
+                slot,
+                ?limit,
+                "constraints stay held unseen: no execution client answered in time"
+            );
+        }
+    }
+}
+
+async fn verdicts(
+    relay: &Relay,
+    held: &[Arc<HeldConstraints>],
+    parent_hash: B256,
+) -> Result<Vec<Option<Cause>>, ChainError> {
+    let chain_id = relay.config.network.chain_id;
+    let messages: Vec<&[Required]> = held.iter().map(|held| held.required(chain_id)).collect();
+    let mut failure = ChainError::Config("no execution client is configured".to_owned());
+    for client in &relay.execution {
+        match state_of(client, parent_hash, &messages).await {
+            Ok(parent) => return Ok(judge(&messages, &parent)),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// What the constraints' senders have after the block `parent_hash`.
+async fn state_of(
+    client: &ExecutionClient,
+    parent_hash: B256,
+    messages: &[&[Required]],
+) -> Result<Parent, ChainError> {
+    let block = client.block_by_hash(parent_hash).await?.ok_or_else(|| {
+        ChainError::Config(format!("the execution client does not have block {parent_hash}"))
+    })?;
+    let header = block.header;
+    let base_fee = header.base_fee_per_gas.map_or(0, |base_fee| {
+        BaseFeeParams::ethereum().next_block_base_fee(header.gas_used, header.gas_limit, base_fee)
+    });
+    let all = || messages.iter().copied().flatten();
+    let senders: BTreeSet<Address> = all().map(|required| required.sender).collect();
+    let senders: Vec<Address> = senders.into_iter().collect();
+    let states = client.account_states(&senders, BlockId::from(parent_hash)).await?;
+    let mut accounts: HashMap<Address, Account> = senders
+        .into_iter()
+        .zip(states)
+        .map(|(sender, state)| {
+            let (nonce, balance) = (state.nonce, state.balance);
+            (sender, Account { nonce, pending_nonce: nonce, balance })
+        })
+        .collect();
+    for (sender, account) in &mut accounts {
+        // Only where something lies between is it of use what the pool has.
+        if all().any(|required| required.sender == *sender && required.nonce > account.nonce) {
+            account.pending_nonce = client.nonce(*sender, BlockNumberOrTag::Pending).await?;
+        }
+    }
+    Ok(Parent { base_fee, gas_limit: header.gas_limit, accounts })
+}
+
+async fn drop_unincludable(
+    relay: &Arc<Relay>,
+    slot: u64,
+    parent_hash: B256,
+    held: &[Arc<HeldConstraints>],
+    verdicts: Vec<Option<Cause>>,
+) {
+    let mut messages = Vec::new();
+    for (held, cause) in held.iter().zip(verdicts) {
+        let Some(cause) = cause else { continue };
+        let message = &held.taken.constraints.message;
+        let Ok(hash) = message.hash() else { continue };
+        tracing::warn!(slot, delegate = %message.delegate, %hash, %cause, "constraints dropped");
+        metrics::counter!("earnest_relay_constraints_dropped_total").increment(1);
+        messages.push((hash, cause.to_string()));
+    }
+    if messages.is_empty() {
+        return;
+    }
+    let event = Event::Dropped(Dropped { slot, parent_hash, messages });
+    // Without its record the promise stands, and the slot is served as if all could be kept.
+    if let Err(error) = relay.ledger.write_owed(event, vec![]).await {
+        tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held");
+        return;
+    }
+    let requiring = Arc::clone(relay);
+    let judged = tokio::task::spawn_blocking(move || {
+        requiring.book.require(slot, |proposer| requiring.required(slot, proposer))
+    });
+    if let Ok(Err(error)) = judged.await {
+        tracing::error!(slot, %error, "a bid cannot be offered");
+    }
+}
