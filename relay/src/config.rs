@@ -132,7 +132,7 @@ pub struct Bounds {
     pub bytes_per_slot: usize,
     /// Constraints held for one slot. Default 64.
     pub constraints_per_slot: usize,
-    /// Bids received that the data API shows; those of the oldest slots go first. About 0.6 KiB of memory each, and 0.3
+    /// Bids received that the data API shows; those of the oldest slots go first. About 0.8 KiB of memory each, and 0.3
     /// KiB on the disk. Default 100,000.
     pub received_bids: usize,
     /// Of them, those of one slot: later ones are not shown. Default 5,000.

@@ -8,8 +8,9 @@
 //! | task | what it does |
 //! |---|---|
 //! | `server` | answers requests; one file for each endpoint under `api` |
-//! | `beacon-events` | heads, reorgs and payload attributes, from the beacon nodes' event stream |
-//! | `slots` | at each slot's start: lookahead, and what is past is dropped |
+//! | `beacon-events` | heads, reorgs and payload attributes, from the event streams of all beacon nodes |
+//! | `slots` | at each slot's start: which beacon nodes are in order, lookahead, and what is past is dropped |
+//! | `cutoffs` | at each slot's cut-off: what of its constraints can be included |
 //! | `journal` | ends the relay if the journal takes nothing more |
 //! | `received` | writes the bids that came, some times a second, for the data API |
 //! | `meters` | once a second, the gauges of what is held |

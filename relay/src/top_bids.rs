@@ -7,7 +7,6 @@ use crate::{
 use alloy_primitives::U256;
 use bytes::Bytes;
 use earnest_builder_types::TopBidUpdate;
-use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// Updates held for readers that are a little behind; one further behind is dropped.
@@ -26,13 +25,10 @@ impl Default for TopBids {
 }
 
 impl TopBids {
-    /// Tells that another bid leads, or none. The same bid under other proofs is no news.
+    /// Tells that another bid leads, or none. The same bid sent again, or under other proofs, is no news.
     pub(crate) fn changed(&self, key: &BidKey, before: Option<&Served>, now: Option<&Served>) {
-        let same = match (before, now) {
-            (Some(before), Some(now)) => Arc::ptr_eq(&before.candidate, &now.candidate),
-            (before, now) => before.is_none() && now.is_none(),
-        };
-        if same {
+        let (was, is) = (before.map(|on| &on.candidate.trace), now.map(|on| &on.candidate.trace));
+        if was == is {
             return;
         }
         metrics::counter!("earnest_relay_top_bid_updates_total").increment(1);
@@ -82,7 +78,7 @@ mod tests {
         testing::{Block, FORK_VERSION, bls, tx},
     };
     use earnest_builder_types::domain::builder_domain;
-    use std::path::Path;
+    use std::{path::Path, sync::Arc};
 
     fn book(directory: &Path) -> Book {
         let sealer = Sealer { key: bls(7), builder_domain: builder_domain(FORK_VERSION) };

@@ -98,10 +98,10 @@ async fn every_change_is_seen_and_a_fall_too() {
     let mut late = open(&world, "/ws/v1/top_bid").await.unwrap();
     leads(&world, &update(&mut late).await, &first);
 
-    let second = workshop.bid(&world, 2, 30, false).await;
+    let second = workshop.bid(&world, 2, 30, true).await;
     // No news: worth less, and the same again.
     let third = workshop.bid(&world, 3, 20, false).await;
-    workshop.submit(&world, &second, false).await;
+    workshop.submit(&world, &second, true).await;
     // The leader bids less than it did, and than another.
     let fallen = workshop.block(&world, 2, 5, 9).await;
     workshop.submit(&world, &fallen, true).await;

@@ -104,7 +104,8 @@ impl World {
         let stop = CancellationToken::new();
         let relay = earnest_relay::start(config.clone(), stop.clone()).await.unwrap();
         // Starting the relay installed the process's TLS provider.
-        let http = reqwest::Client::new();
+        // No connection twice: after a body that was refused unread the relay closes it.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Self { node, engine, keys, network, relay, http, config, stop, _directory: directory }
     }
 

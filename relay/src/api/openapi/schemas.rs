@@ -46,6 +46,7 @@ pub(crate) struct Problem {
     /// What is wrong, and what would be right.
     message: String,
     /// Seconds until another try makes sense.
+    #[schema(nullable = false)]
     retry_after: Option<u64>,
 }
 
