@@ -15,8 +15,8 @@
 //! | `received` | writes the bids that came, some times a second, for the data API |
 //! | `meters` | once a second, the gauges of what is held |
 //!
-//! A builder's block is checked in all that needs no execution, and its worth is the builder's claim: a simulation
-//! endpoint is not asked yet, nor is the parent state at the cut-off of constraints.
+//! A builder's block is checked in all that needs no execution; its worth is the builder's claim unless a simulation
+//! endpoint is configured. What constraints can still be included is told by an execution client, where one is.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 mod api;
