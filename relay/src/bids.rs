@@ -61,11 +61,7 @@ impl Book {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub(crate) fn restore(
-        &self,
-        slot: u64,
-        required: impl Fn(u64, &BlsPublicKey) -> Arc<[Required]>,
-    ) -> io::Result<()> {
+    pub(crate) fn restore(&self, slot: u64, required: impl Fn(&BidKey) -> Arc<[Required]>) -> io::Result<()> {
         let mut newest = HashMap::new();
         for submission in self.spool.read(slot)? {
             let candidate = Arc::new(Candidate::new(submission));
@@ -73,7 +69,7 @@ impl Book {
             newest.insert((BidKey::of(&candidate.trace), candidate.trace.builder_pubkey), candidate);
         }
         for ((key, _), candidate) in newest {
-            let placed = self.place_shared(candidate, false, || required(key.slot, &key.proposer));
+            let placed = self.place_shared(candidate, false, || required(&key));
             if let Err(error) = placed {
                 tracing::warn!(slot = key.slot, %error, "a payload that cannot be offered again");
             }
@@ -135,18 +131,18 @@ impl Book {
         Ok(if best { Placed::Best } else { Placed::Held })
     }
 
-    /// Judges all bids of a slot anew, after its constraints changed. `required` is of the slot's proposer.
+    /// Judges all bids of a slot anew, after its constraints changed.
     pub(crate) fn require(
         &self,
         slot: u64,
-        required: impl Fn(&BlsPublicKey) -> Arc<[Required]>,
+        required: impl Fn(&BidKey) -> Arc<[Required]>,
     ) -> Result<(), SealError> {
         // What costs is done before the lock is taken, and kept in the candidates.
         let standing: Vec<(Arc<[Required]>, Arc<Candidate>)> = {
             let contests = self.contests.lock();
             let mut standing = Vec::new();
             for (key, contest) in contests.of_slot(slot) {
-                let required = required(&key.proposer);
+                let required = required(key);
                 if !contest.is_judged_by(&required) {
                     standing.extend(contest.candidates().map(|one| (Arc::clone(&required), Arc::clone(one))));
                 }
@@ -159,7 +155,7 @@ impl Book {
         let mut contests = self.contests.lock();
         let mut judged = Ok(());
         for (key, contest) in contests.of_slot_mut(slot) {
-            let required = required(&key.proposer);
+            let required = required(key);
             if !contest.is_judged_by(&required) {
                 contest.require(required);
                 judged = judged.and(self.offer(*key, contest));

@@ -130,7 +130,7 @@ pub struct Bounds {
     pub offered_per_slot: usize,
     /// Bytes of the blocks that bid for one slot, and of those on offer. Default 512 MiB each.
     pub bytes_per_slot: usize,
-    /// Constraints held for one slot. Default 64.
+    /// Transactions that one slot may be bound to. Default 256.
     pub constraints_per_slot: usize,
     /// Bids received that the data API shows; those of the oldest slots go first. About 0.8 KiB of memory each, and 0.3
     /// KiB on the disk. Default 100,000.
@@ -158,7 +158,7 @@ impl Default for Bounds {
             bids_per_slot: 256,
             offered_per_slot: 64,
             bytes_per_slot: 512 << 20,
-            constraints_per_slot: 64,
+            constraints_per_slot: 256,
             received_bids: 100_000,
             received_per_slot: 5_000,
             connections: 4096,

@@ -3,7 +3,7 @@
 
 use crate::{
     cutoff::{Account, Cause, Parent, judge},
-    events::{Dropped, Event},
+    events::{Event, Judged},
     held::Required,
     relay::Relay,
     views::HeldConstraints,
@@ -11,6 +11,7 @@ use crate::{
 use alloy_eips::{BlockId, BlockNumberOrTag, eip1559::BaseFeeParams};
 use alloy_primitives::{Address, B256};
 use earnest_chain::{ChainError, ExecutionClient, SlotClock};
+use futures::future::join_all;
 use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
@@ -24,40 +25,53 @@ const JUDGING: (u64, u64) = (1, 12);
 /// Slots behind the one judged last that are remembered.
 const KEPT_SLOTS: u64 = 8;
 
-/// Judges every slot at its cut-off, until shutdown.
+/// Judges every slot at its cut-off, until shutdown; the one that runs at the start, too.
 pub(crate) async fn run(relay: Arc<Relay>) -> Result<(), Infallible> {
     let shutdown = relay.tasks.token();
     let mut slot = relay.current_slot();
     loop {
-        slot = slot.max(relay.current_slot()).saturating_add(1);
         let pause = SlotClock::until(relay.now_ms(), relay.cutoff_ms(slot));
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
+        // What came in time and is being written is folded in first; what comes after this is late.
+        drop(relay.ledger.deciding().await);
         let parent = relay.duties.read().newest_parent(slot);
         settle(&relay, slot, parent).await;
+        require(&relay, slot).await;
         let mut judged = relay.judged.lock();
         judged.insert(slot);
         *judged = judged.split_off(&slot.saturating_sub(KEPT_SLOTS));
+        drop(judged);
+        slot = slot.saturating_add(1).max(relay.current_slot());
     }
 }
 
 /// Judges a slot whose cut-off is past on a parent that was told just now.
 pub(crate) async fn parent_changed(relay: &Arc<Relay>, slot: u64, parent: B256) {
-    let now_ms = relay.now_ms();
-    if relay.cutoff_ms(slot) <= now_ms && now_ms <= relay.header_until_ms(slot) {
+    if relay.is_settled(slot) && relay.now_ms() <= relay.header_until_ms(slot) {
         settle(relay, slot, Some(parent)).await;
+        require(relay, slot).await;
     }
 }
 
-/// Drops what can be in no block of the slot. What cannot be judged stays held: the promise is kept rather than the bid.
+/// Offers only what holds what is required now.
+async fn require(relay: &Arc<Relay>, slot: u64) {
+    let requiring = Arc::clone(relay);
+    let required =
+        tokio::task::spawn_blocking(move || requiring.book.require(slot, |key| requiring.required(key)));
+    if let Ok(Err(error)) = required.await {
+        tracing::error!(slot, %error, "a bid cannot be offered");
+    }
+}
+
+/// Drops what can be in no block of the slot upon this parent. What cannot be judged stays held: the promise is kept rather
+/// than the bid.
 async fn settle(relay: &Arc<Relay>, slot: u64, parent: Option<B256>) {
     let Some(proposer) = relay.duties.read().proposer(slot) else { return };
     let mut held = relay.ledger.views().constraints(slot);
-    held.retain(|held| {
-        held.dropped().is_none() && held.taken.constraints.message.proposer == proposer.pubkey
-    });
+    held.retain(|held| held.taken.constraints.message.proposer == proposer.pubkey);
     if held.is_empty() || relay.execution.is_empty() {
         return;
     }
@@ -68,7 +82,7 @@ async fn settle(relay: &Arc<Relay>, slot: u64, parent: Option<B256>) {
     let (part, of) = JUDGING;
     let limit = Duration::from_millis(relay.clock.fraction_ms(part, of));
     match tokio::time::timeout(limit, verdicts(relay, &held, parent_hash)).await {
-        Ok(Ok(verdicts)) => drop_unincludable(relay, slot, parent_hash, &held, verdicts).await,
+        Ok(Ok(verdicts)) => record(relay, slot, parent_hash, &held, &verdicts).await,
         Ok(Err(error)) => {
             tracing::warn!(slot, %error, "constraints stay held unseen: no execution client told the parent's state");
         }
@@ -124,45 +138,46 @@ async fn state_of(
             (sender, Account { nonce, pending_nonce: nonce, balance })
         })
         .collect();
-    for (sender, account) in &mut accounts {
-        // Only where something lies between is it of use what the pool has.
-        if all().any(|required| required.sender == *sender && required.nonce > account.nonce) {
-            account.pending_nonce = client.nonce(*sender, BlockNumberOrTag::Pending).await?;
+    // Only where something lies between is it of use what the pool has.
+    let gapped = accounts.iter().filter(|(sender, account)| {
+        all().any(|required| required.sender == **sender && required.nonce > account.nonce)
+    });
+    let gapped: Vec<Address> = gapped.map(|(sender, _)| *sender).collect();
+    let asked = gapped.iter().map(|sender| client.nonce(*sender, BlockNumberOrTag::Pending));
+    for (sender, pending) in gapped.iter().zip(join_all(asked).await) {
+        if let (Some(account), Ok(pending)) = (accounts.get_mut(sender), pending) {
+            account.pending_nonce = pending;
         }
     }
     Ok(Parent { base_fee, gas_limit: header.gas_limit, accounts })
 }
 
-async fn drop_unincludable(
+/// Makes a judgement durable, if it drops anything or takes the place of another.
+async fn record(
     relay: &Arc<Relay>,
     slot: u64,
     parent_hash: B256,
     held: &[Arc<HeldConstraints>],
-    verdicts: Vec<Option<Cause>>,
+    verdicts: &[Option<Cause>],
 ) {
-    let mut messages = Vec::new();
+    let mut dropped = Vec::new();
     for (held, cause) in held.iter().zip(verdicts) {
         let Some(cause) = cause else { continue };
-        let message = &held.taken.constraints.message;
-        let Ok(hash) = message.hash() else { continue };
-        tracing::warn!(slot, delegate = %message.delegate, %hash, %cause, "constraints dropped");
+        let (delegate, hash) = (held.taken.constraints.message.delegate, held.hash);
+        tracing::warn!(slot, %delegate, %hash, %parent_hash, %cause, "constraints dropped");
         metrics::counter!("earnest_relay_constraints_dropped_total").increment(1);
-        messages.push((hash, cause.to_string()));
+        dropped.push((hash, cause.to_string()));
     }
-    if messages.is_empty() {
+    let before = relay.ledger.views().last_judgement(slot).cloned();
+    let judged = Judged { slot, parent_hash, dropped };
+    if before.as_ref() == Some(&judged) || (before.is_none() && judged.dropped.is_empty()) {
         return;
     }
-    let event = Event::Dropped(Dropped { slot, parent_hash, messages });
     // Without its record the promise stands, and the slot is served as if all could be kept.
-    if let Err(error) = relay.ledger.write_owed(event, vec![]).await {
-        tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held");
-        return;
-    }
-    let requiring = Arc::clone(relay);
-    let judged = tokio::task::spawn_blocking(move || {
-        requiring.book.require(slot, |proposer| requiring.required(slot, proposer))
-    });
-    if let Ok(Err(error)) = judged.await {
-        tracing::error!(slot, %error, "a bid cannot be offered");
+    match relay.ledger.write_owed(Event::Judged(judged.clone()), vec![]).await {
+        Ok(()) => relay.feed.judged(judged),
+        Err(error) => {
+            tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held")
+        }
     }
 }

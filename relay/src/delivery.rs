@@ -2,7 +2,7 @@
 //! slot's one block, then the payload.
 
 use crate::{
-    bids::Candidate,
+    bids::{BidKey, Candidate},
     events::{Event, Published, Unblinded},
     ledger::WriteError,
     relay::Relay,
@@ -65,9 +65,9 @@ async fn delivery(
         .record(relay.seconds_into(slot, relay.now_ms()));
     let wait = in_time(relay, slot)?;
     let checker = Arc::clone(relay);
-    let payload = Arc::clone(&candidate.payload);
+    let checked = Arc::clone(&candidate);
     let (block_root, contents) =
-        crate::api::blocking(move || check(&checker, block, &payload, &proposer)).await??;
+        crate::api::blocking(move || check(&checker, block, &checked, &proposer)).await??;
     tokio::time::sleep(wait).await;
     let repeated = relay.ledger.views().is_published(slot, block_root);
     record(relay, &candidate, &proposer, block_root).await?;
@@ -127,16 +127,22 @@ fn in_time(relay: &Relay, slot: u64) -> Result<Duration, ApiError> {
 fn check(
     relay: &Relay,
     block: SignedBlindedBeaconBlock,
-    payload: &PayloadAndBlobs,
+    candidate: &Candidate,
     proposer: &BlsPublicKey,
 ) -> Result<(B256, SignedBlockContents), ApiError> {
+    // Its header may have been given out before the slot was constrained.
+    if candidate.prove(&relay.required(&BidKey::of(&candidate.trace))).is_none() {
+        let message =
+            "the block does not hold the constraints of its slot: ask for the header after the cut-off";
+        return Err(ApiError::named(StatusCode::BAD_REQUEST, "constraints_not_kept", message));
+    }
     let domain = relay.proposer_domain(block.message().slot()).ok_or_else(ApiError::internal)?;
     block
         .verify(proposer, domain)
         .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))?;
     let block_root = block.message().tree_hash_root();
-    let contents =
-        unblind(block, payload.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let contents = unblind(block, PayloadAndBlobs::clone(&candidate.payload))
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok((block_root, contents))
 }
 

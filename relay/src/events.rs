@@ -15,7 +15,7 @@ const DELEGATION: u16 = 2;
 const CONSTRAINTS: u16 = 3;
 const UNBLINDED: u16 = 4;
 const PUBLISHED: u16 = 5;
-const DROPPED: u16 = 6;
+const JUDGED: u16 = 6;
 const DEMOTED: u16 = 7;
 
 /// One event of a relay's life.
@@ -31,8 +31,8 @@ pub(crate) enum Event {
     Unblinded(Unblinded),
     /// At least one beacon node spread the block.
     Published(Published),
-    /// Constraints that can be in no block of their slot bind nobody from here on.
-    Dropped(Dropped),
+    /// Constraints were judged on a parent: what can be in no block upon it binds none.
+    Judged(Judged),
     /// A builder's block failed.
     Demoted(Demoted),
 }
@@ -79,15 +79,15 @@ pub(crate) struct Published {
     pub(crate) imported: bool,
 }
 
-/// Messages of constraints that cannot be included.
+/// What of a slot's constraints can be in no block upon one parent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Dropped {
+pub(crate) struct Judged {
     /// The slot.
     pub(crate) slot: u64,
-    /// Execution block on whose state they were judged.
+    /// The parent, an execution block.
     pub(crate) parent_hash: B256,
-    /// Hash of each message, and what keeps it out.
-    pub(crate) messages: Vec<(B256, String)>,
+    /// Hash of each message that is dropped there, and what keeps it out.
+    pub(crate) dropped: Vec<(B256, String)>,
 }
 
 /// A builder whose block failed.
@@ -123,7 +123,7 @@ impl Event {
             Self::Constraints(taken) => (CONSTRAINTS, serde_json::to_vec(taken)?),
             Self::Unblinded(unblinded) => (UNBLINDED, serde_json::to_vec(unblinded)?),
             Self::Published(published) => (PUBLISHED, serde_json::to_vec(published)?),
-            Self::Dropped(dropped) => (DROPPED, serde_json::to_vec(dropped)?),
+            Self::Judged(judged) => (JUDGED, serde_json::to_vec(judged)?),
             Self::Demoted(demoted) => (DEMOTED, serde_json::to_vec(demoted)?),
         };
         Ok(Record { kind, body: Bytes::from(body) })
@@ -137,7 +137,7 @@ impl Event {
             CONSTRAINTS => Self::Constraints(serde_json::from_slice(body)?),
             UNBLINDED => Self::Unblinded(serde_json::from_slice(body)?),
             PUBLISHED => Self::Published(serde_json::from_slice(body)?),
-            DROPPED => Self::Dropped(serde_json::from_slice(body)?),
+            JUDGED => Self::Judged(serde_json::from_slice(body)?),
             DEMOTED => Self::Demoted(serde_json::from_slice(body)?),
             _ => return Ok(None),
         }))
@@ -159,10 +159,10 @@ mod tests {
                 transactions: 3,
             }),
             Event::Published(Published { slot: 7, block_root: B256::repeat_byte(1), imported: true }),
-            Event::Dropped(Dropped {
+            Event::Judged(Judged {
                 slot: 7,
                 parent_hash: B256::repeat_byte(2),
-                messages: vec![(B256::repeat_byte(3), "its nonce is used".to_owned())],
+                dropped: vec![(B256::repeat_byte(3), "its nonce is used".to_owned())],
             }),
             Event::Demoted(Demoted {
                 builder: BlsPublicKey::repeat_byte(4),

@@ -21,7 +21,9 @@ pub(crate) struct Required {
     /// Most that it pays for a unit of gas, wei.
     pub(crate) max_fee_per_gas: u128,
     /// What it sends, wei.
-    value: U256,
+    pub(crate) value: U256,
+    /// Whether only certain receivers may see it before the block: then it is kept, and proven to nobody.
+    pub(crate) closed: bool,
 }
 
 /// A constraint's transaction that cannot be one.
@@ -35,6 +37,8 @@ pub(crate) enum TxError {
     Chain,
     #[error("bad transaction signature")]
     Signature,
+    #[error("a transaction that no block can hold: {0}")]
+    Never(&'static str),
 }
 
 /// Reads the transaction of a constraint.
@@ -46,7 +50,56 @@ pub(crate) fn read(raw: &[u8], chain_id: u64) -> Result<BlockTx, TxError> {
     if tx.chain_id() != Some(chain_id) {
         return Err(TxError::Chain);
     }
-    Ok(tx)
+    never(&tx).map_or(Ok(tx), |reason| Err(TxError::Never(reason)))
+}
+
+/// Most gas of a transaction (EIP-7825).
+const MAX_TX_GAS: u64 = 1 << 24;
+/// Longest init code (EIP-3860).
+const MAX_INIT_CODE: usize = 49_152;
+
+/// What makes a transaction invalid on every state.
+fn never(tx: &BlockTx) -> Option<&'static str> {
+    let gas_limit = tx.gas_limit();
+    let faults = [
+        (gas_limit < least_gas(tx), "its gas limit is below its intrinsic gas or the floor of its data"),
+        (gas_limit > MAX_TX_GAS, "its gas limit is above 16,777,216"),
+        (
+            tx.max_priority_fee_per_gas() > Some(tx.max_fee_per_gas()),
+            "its priority fee is above its whole fee",
+        ),
+        (tx.nonce() == u64::MAX, "its nonce is the last there is"),
+        (tx.is_create() && tx.input().len() > MAX_INIT_CODE, "its init code is too long"),
+        (tx.authorization_list().is_some_and(<[_]>::is_empty), "it has no authorisation"),
+    ];
+    faults.into_iter().find(|(at_fault, _)| *at_fault).map(|(_, reason)| reason)
+}
+
+/// The least gas limit: intrinsic gas (EIP-2028, 2930, 3860, 7702), or the floor of the calldata (EIP-7623).
+fn least_gas(tx: &BlockTx) -> u64 {
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let (input, zeros) = (tx.input(), tx.input().iter().filter(|byte| **byte == 0).count());
+    let tokens = count(zeros).saturating_add(count(input.len().saturating_sub(zeros)).saturating_mul(4));
+    let (mut addresses, mut keys) = (0_usize, 0_usize);
+    for item in tx.access_list().iter().flat_map(|list| list.iter()) {
+        addresses = addresses.saturating_add(1);
+        keys = keys.saturating_add(item.storage_keys.len());
+    }
+    let authorizations = tx.authorization_list().map_or(0, <[_]>::len);
+    let creation = if tx.is_create() {
+        count(input.len().div_ceil(32)).saturating_mul(2).saturating_add(32_000)
+    } else {
+        0
+    };
+    let parts = [
+        tokens.saturating_mul(4),
+        creation,
+        count(addresses).saturating_mul(2_400),
+        count(keys).saturating_mul(1_900),
+        count(authorizations).saturating_mul(25_000),
+    ];
+    let intrinsic = parts.into_iter().fold(21_000_u64, u64::saturating_add);
+    intrinsic.max(tokens.saturating_mul(10).saturating_add(21_000))
 }
 
 impl Required {
@@ -55,7 +108,8 @@ impl Required {
         let tx = read(&raw, chain_id)?;
         let sender = tx.recover_signer().map_err(|_| TxError::Signature)?;
         let (nonce, gas_limit) = (tx.nonce(), tx.gas_limit());
-        Ok(Self { raw, sender, nonce, gas_limit, max_fee_per_gas: tx.max_fee_per_gas(), value: tx.value() })
+        let (max_fee_per_gas, value) = (tx.max_fee_per_gas(), tx.value());
+        Ok(Self { raw, sender, nonce, gas_limit, max_fee_per_gas, value, closed: false })
     }
 
     /// Whether it, or another of its sender and nonce, is one of these.
@@ -90,15 +144,19 @@ struct Place {
 }
 
 impl BlockIndex {
-    /// Proofs that the block holds every required transaction, in their order; none if it does not. `transactions` are
-    /// the same at every call.
+    /// Proofs that the block holds every required transaction, in their order, but of closed ones; none if it does not hold
+    /// all. `transactions` are the same at every call.
     pub(crate) fn prove(&self, transactions: &[Bytes], required: &[Required]) -> Option<Vec<InclusionProof>> {
         if required.is_empty() {
             return Some(Vec::new());
         }
-        let positions: Option<Vec<usize>> =
-            required.iter().map(|required| self.position(transactions, required)).collect();
-        let positions = positions?;
+        let mut positions = Vec::with_capacity(required.len());
+        for required in required {
+            let position = self.position(transactions, required)?;
+            if !required.closed {
+                positions.push(position);
+            }
+        }
         let tree = self.tree.get_or_init(|| TransactionTree::new(transactions).ok()).as_ref()?;
         let prove = |position: usize| {
             let proof = tree.prove(position).ok()?;
@@ -202,6 +260,78 @@ mod tests {
         let mut longer = tx(1, 0, 1).to_vec();
         longer.push(0);
         assert_eq!(read(&longer, CHAIN).unwrap_err(), TxError::Encoding);
+    }
+
+    #[test]
+    fn a_closed_one_is_required_but_not_proven() {
+        let [open, closed] = [tx(1, 0, 1), tx(2, 0, 1)].map(|raw| Required::new(raw, CHAIN).unwrap());
+        let required = [open, Required { closed: true, ..closed }];
+        assert!(prove(&[tx(1, 0, 1)], &required).is_none());
+        let proofs = prove(&[tx(2, 0, 1), tx(1, 0, 1)], &required).unwrap();
+        assert_eq!(proofs.iter().map(|proof| proof.index).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn what_no_block_can_hold_is_refused() {
+        type Change = fn(&mut alloy_consensus::TxEip1559);
+        let data = |zeros: usize, others: usize| Bytes::from([vec![0; zeros], vec![1; others]].concat());
+        let cases: [(Change, bool); 13] = [
+            (|_| {}, true),
+            (|tx| tx.gas_limit = 20_999, false),
+            (|tx| tx.gas_limit = 21_000, true),
+            (|tx| tx.gas_limit = MAX_TX_GAS, true),
+            (|tx| tx.gas_limit = MAX_TX_GAS + 1, false),
+            (|tx| tx.max_priority_fee_per_gas = tx.max_fee_per_gas, true),
+            (|tx| tx.max_priority_fee_per_gas = tx.max_fee_per_gas + 1, false),
+            (|tx| tx.nonce = u64::MAX, false),
+            (|tx| tx.to = alloy_primitives::TxKind::Create, true),
+            (
+                |tx| {
+                    tx.to = alloy_primitives::TxKind::Create;
+                    tx.gas_limit = 52_999;
+                },
+                false,
+            ),
+            (
+                |tx| {
+                    tx.to = alloy_primitives::TxKind::Create;
+                    tx.gas_limit = MAX_TX_GAS;
+                    tx.input = vec![0; MAX_INIT_CODE + 1].into();
+                },
+                false,
+            ),
+            (
+                |tx| {
+                    tx.access_list = vec![alloy_eips::eip2930::AccessListItem {
+                        address: Address::ZERO,
+                        storage_keys: vec![alloy_primitives::B256::ZERO; 2],
+                    }]
+                    .into();
+                    tx.gas_limit = 21_000 + 2_400 + 2 * 1_900 - 1;
+                },
+                false,
+            ),
+            (
+                |tx| {
+                    // 10 gas a token are more than 4.
+                    tx.input = vec![1; 100].into();
+                    tx.gas_limit = 21_000 + 100 * 4 * 10 - 1;
+                },
+                false,
+            ),
+        ];
+        for (index, (change, possible)) in cases.into_iter().enumerate() {
+            let raw = crate::testing::changed_tx(change);
+            let read = read(&raw, CHAIN);
+            assert_eq!(read.is_ok(), possible, "case {index}: {read:?}");
+            assert!(possible || matches!(read, Err(TxError::Never(_))), "case {index}");
+        }
+        let floor = |zeros, others, gas_limit| {
+            let input = data(zeros, others);
+            let raw = crate::testing::changed_tx(|tx| (tx.input, tx.gas_limit) = (input.clone(), gas_limit));
+            read(&raw, CHAIN).is_ok()
+        };
+        assert!(floor(7, 3, 21_000 + 10 * (7 + 12)) && !floor(7, 3, 21_000 + 10 * (7 + 12) - 1));
     }
 
     #[test]

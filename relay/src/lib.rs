@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `server` | answers requests; one file for each endpoint under `api` |
 //! | `beacon-events` | heads, reorgs and payload attributes, from the event streams of all beacon nodes |
-//! | `slots` | at each slot's start: which beacon nodes are in order, lookahead, and what is past is dropped |
+//! | `proposers` | asks for proposers when a head, a reorg or the clock says so |
+//! | `slots` | at each slot's start: which beacon nodes are in order, and what is past is dropped |
 //! | `cutoffs` | at each slot's cut-off: what of its constraints can be included |
 //! | `journal` | ends the relay if the journal takes nothing more |
 //! | `received` | writes the bids that came, some times a second, for the data API |

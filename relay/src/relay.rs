@@ -2,7 +2,7 @@
 
 use crate::{
     api::StatusPage,
-    bids::Book,
+    bids::{BidKey, Book},
     builders::Builders,
     config::Config,
     duties::Duties,
@@ -30,7 +30,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Characters of a demotion's reason that are kept.
 const MAX_REASON: usize = 512;
@@ -63,6 +63,8 @@ pub(crate) struct Relay {
     pub(crate) execution: Vec<ExecutionClient>,
     /// Slots whose constraints were judged on the parent's state.
     pub(crate) judged: Mutex<BTreeSet<u64>>,
+    /// Told when proposers are to be asked for again.
+    pub(crate) ask_proposers: Notify,
     /// Constraints as they come.
     pub(crate) feed: Feed,
     pub(crate) builders: Builders,
@@ -111,22 +113,29 @@ impl Relay {
         SlotClock::until(self.clock.start_of(slot), at_ms).as_secs_f64()
     }
 
-    /// Whether the slot is delegated by the validator that proposes it.
-    pub(crate) fn is_delegated(&self, slot: u64) -> bool {
-        let proposer = self.duties.read().proposer(slot);
-        proposer.is_some_and(|proposer| self.ledger.views().delegation(slot, &proposer.pubkey).is_some())
+    /// Whether a validator delegated the slot.
+    pub(crate) fn is_delegated(&self, slot: u64, proposer: &BlsPublicKey) -> bool {
+        self.ledger.views().delegation(slot, proposer).is_some()
     }
 
-    /// What every block of a slot must hold that `proposer` is to sign.
-    pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey) -> Arc<[Required]> {
-        self.ledger.views().required(slot, proposer, self.config.network.chain_id).into()
+    /// Whether it is known who proposes in the epoch that runs now; without that, nothing of any slot can be judged.
+    pub(crate) fn knows_proposers(&self) -> bool {
+        // Of the epoch's last slot: some nodes tell none for slot 0, which has no block.
+        let epoch = self.clock.epoch_of(self.current_slot());
+        let last = self.clock.first_slot(epoch.saturating_add(1)).saturating_sub(1);
+        self.duties.read().proposer(last).is_some()
     }
 
-    /// Gas that the constraints of a slot may use together: three quarters of what its proposer registered.
-    pub(crate) fn constraint_gas(&self, proposer: &BlsPublicKey) -> u64 {
+    /// What every block must hold that competes for this key.
+    pub(crate) fn required(&self, key: &BidKey) -> Arc<[Required]> {
+        let BidKey { slot, parent_hash, proposer } = key;
+        self.ledger.views().required(*slot, proposer, parent_hash, self.config.network.chain_id).into()
+    }
+
+    /// The gas limit that a proposer registered, which its blocks aim at.
+    pub(crate) fn registered_gas_limit(&self, proposer: &BlsPublicKey) -> u64 {
         let registration = self.ledger.views().registrations().get(proposer);
-        let limit = registration.map_or(UNREGISTERED_GAS_LIMIT, |one| one.message.gas_limit);
-        (limit / 4).saturating_mul(3)
+        registration.map_or(UNREGISTERED_GAS_LIMIT, |one| one.message.gas_limit)
     }
 
     /// Limits of a body of at most `max_bytes`.
@@ -150,11 +159,10 @@ impl Relay {
         }
     }
 
-    /// Whether what is held for a slot is settled: its cut-off is past and its constraints were judged, or should have been.
-    pub(crate) fn is_settled(&self, slot: u64, now_ms: u64) -> bool {
-        let cutoff_ms = self.cutoff_ms(slot);
-        let by = cutoff_ms.saturating_add(self.clock.fraction_ms(1, 6));
-        now_ms >= cutoff_ms && (now_ms >= by || self.judged.lock().contains(&slot))
+    /// Whether what a slot must hold is settled: its cut-off is past, what came in time is folded in, and it was judged on the
+    /// parent as far as that can be done.
+    pub(crate) fn is_settled(&self, slot: u64) -> bool {
+        self.judged.lock().contains(&slot)
     }
 
     /// Signs the receipt of a delegation, which must be durable by now.

@@ -2,7 +2,7 @@
 
 use crate::held::{self, Required, TxError};
 use alloy_consensus::Transaction;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, Bytes};
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::ApiError;
 use earnest_protocol::{
@@ -12,6 +12,7 @@ use earnest_protocol::{
     signing::Network,
 };
 use http::StatusCode;
+use std::collections::HashMap;
 
 /// Most entries of an allocation: rollups of one slot.
 const MAX_ENTRIES: usize = 16;
@@ -23,6 +24,8 @@ const MAX_METADATA: usize = 16 << 10;
 /// Why a delegation or constraints are refused. Each has its code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
+    #[error("this relay does not know the proposers yet: try again")]
+    NotReady,
     #[error("the proposer of slot {0} is not known")]
     UnknownSlot(Slot),
     #[error("slot {0} has begun")]
@@ -47,7 +50,7 @@ pub(crate) enum Refusal {
     Receivers,
     #[error("a message holds at least one constraint")]
     Empty,
-    #[error("more than {0} constraints for one slot")]
+    #[error("this delegate may bind the slot to {0} transactions")]
     TooMany(usize),
     #[error("constraint type {0} is not supported")]
     UnknownType(u64),
@@ -65,6 +68,7 @@ impl Refusal {
     /// The code of the answer.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
+            Self::NotReady => "not_ready",
             Self::UnknownSlot(_) => "unknown_slot",
             Self::SlotBegun(_) => "slot_begun",
             Self::NotProposer(_) => "not_proposer",
@@ -90,9 +94,11 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::AlreadyDelegated(_) => StatusCode::CONFLICT,
+            Refusal::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self::named(status, refusal.code(), refusal.to_string())
+        let error = Self::named(status, refusal.code(), refusal.to_string());
+        if refusal == Refusal::NotReady { error.retry_after(1) } else { error }
     }
 }
 
@@ -158,30 +164,50 @@ pub(crate) struct ConstraintContext<'a> {
     pub(crate) cutoff_ms: u64,
     /// Now, Unix milliseconds.
     pub(crate) now_ms: u64,
-    /// Constraints that the slot holds already.
-    pub(crate) held: usize,
-    /// Constraints that a slot may hold.
+    /// Transactions that a slot may be bound to.
     pub(crate) max: usize,
-    /// Gas that all constraints of a slot may use together.
-    pub(crate) gas: u64,
-    /// Gas that held constraints of the same delegate may use.
-    pub(crate) gas_held: u64,
+    /// The gas limit that the proposer registered.
+    pub(crate) gas_limit: u64,
+    /// Transactions that the delegate bound the slot to before, and the gas of each.
+    pub(crate) held: &'a HashMap<&'a Bytes, u64>,
+}
+
+/// How much of a slot one delegate may bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    transactions: usize,
+    gas: u64,
 }
 
 impl ConstraintContext<'_> {
-    /// Gas that one delegate's constraints may use: all of it for the proposer's own where no one else has an entry; else an
-    /// equal share for each entry, and none but the own entries' for a delegate of entries.
-    fn share(&self, delegate: &BlsPublicKey) -> u64 {
-        let Some(delegation) = self.delegation else { return 0 };
+    /// Three quarters of everything are for the allocation's entries, in equal parts, and the last quarter for the proposer's own
+    /// delegate, so that nobody pushes out another; without entries its delegate has the three quarters. A delegate of several
+    /// has the sum.
+    fn share(&self, delegation: &Delegation, delegate: &BlsPublicKey) -> Share {
         let entries = SlotAllocation::from_metadata(&delegation.metadata)
             .map(|allocation| allocation.entries)
             .unwrap_or_default();
+        let own = *delegate == delegation.delegate;
         let of_one = entries.iter().filter(|entry| entry.delegate == *delegate).count();
-        if *delegate == delegation.delegate || entries.is_empty() {
-            return self.gas;
+        let quarter = Share { transactions: self.max / 4, gas: self.gas_limit / 4 };
+        let entry = Share {
+            transactions: quarter
+                .transactions
+                .saturating_mul(3)
+                .checked_div(entries.len())
+                .unwrap_or(0)
+                .max(1),
+            gas: quarter.gas.saturating_mul(3).checked_div(entries.len() as u64).unwrap_or(0),
+        };
+        if entries.is_empty() {
+            let transactions = if own { self.max } else { 0 };
+            return Share { transactions, gas: quarter.gas.saturating_mul(if own { 3 } else { 0 }) };
         }
-        let (of_one, all) = (u64::try_from(of_one).unwrap_or(0), u64::try_from(entries.len()).unwrap_or(1));
-        self.gas.checked_div(all).unwrap_or(0).saturating_mul(of_one)
+        let own = if own { quarter } else { Share { transactions: 0, gas: 0 } };
+        Share {
+            transactions: entry.transactions.saturating_mul(of_one).saturating_add(own.transactions),
+            gas: entry.gas.saturating_mul(of_one as u64).saturating_add(own.gas),
+        }
     }
 }
 
@@ -217,8 +243,9 @@ pub(crate) fn check_right(
     if message.constraints.is_empty() {
         return Err(Refusal::Empty);
     }
-    if context.held.saturating_add(message.constraints.len()) > context.max {
-        return Err(Refusal::TooMany(context.max));
+    let share = context.share(delegation, &message.delegate);
+    if message.constraints.len() > share.transactions {
+        return Err(Refusal::TooMany(share.transactions));
     }
     Ok(())
 }
@@ -228,7 +255,8 @@ fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -
     let delegation = context.delegation.ok_or(Refusal::NoDelegation(message.slot))?;
     let entries = entries_of(delegation, &message.delegate);
     let own = message.delegate == delegation.delegate;
-    let mut gas = context.gas_held;
+    let mut bound = context.held.clone();
+    let mut required = Vec::with_capacity(message.constraints.len());
     for (index, constraint) in message.constraints.iter().enumerate() {
         let bad = |cause: String| Refusal::BadConstraint { index, cause };
         if constraint.constraint_type != 1 {
@@ -247,12 +275,16 @@ fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -
                 return Err(Refusal::NotAllowed(index));
             }
         }
-        let required = Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?;
-        gas = gas.saturating_add(required.gas_limit);
+        required.push(Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?);
     }
-    let share = context.share(&message.delegate);
-    if gas > share {
-        return Err(Refusal::GasShare { slot: message.slot, share, wanted: gas });
+    bound.extend(required.iter().map(|required| (&required.raw, required.gas_limit)));
+    let share = context.share(delegation, &message.delegate);
+    if bound.len() > share.transactions {
+        return Err(Refusal::TooMany(share.transactions));
+    }
+    let gas = bound.values().copied().fold(0, u64::saturating_add);
+    if gas > share.gas {
+        return Err(Refusal::GasShare { slot: message.slot, share: share.gas, wanted: gas });
     }
     Ok(())
 }
@@ -420,18 +452,30 @@ mod tests {
     #[test]
     fn constraints_by_table() {
         let delegation = delegation();
+        let raw = [tx(1, 0, 1), Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let [none, one, two, same, little, half, more, twice, too_much] = [
+            vec![],
+            vec![(&raw[1], 0)],
+            vec![(&raw[1], 0), (&raw[2], 0)],
+            vec![(&raw[0], SENDER_GAS), (&raw[1], 0)],
+            vec![(&raw[1], 1)],
+            vec![(&raw[1], SENDER_GAS / 2)],
+            vec![(&raw[1], SENDER_GAS / 2 + 1)],
+            vec![(&raw[1], 2 * SENDER_GAS)],
+            vec![(&raw[1], 2 * SENDER_GAS + 1)],
+        ]
+        .map(HashMap::from_iter);
         let context = ConstraintContext {
             network: &NETWORK,
             delegation: Some(&delegation),
             inbox: INBOX,
             cutoff_ms: 90_000,
             now_ms: 70_000,
-            held: 0,
-            max: 2,
-            gas: 2 * SENDER_GAS,
-            gas_held: 0,
+            max: 8,
+            gas_limit: 4 * SENDER_GAS,
+            held: &none,
         };
-        let two = {
+        let with_two = {
             let mut allocation = allocation(SLOT);
             allocation.entries.push(AllocationEntry {
                 rollup_id: RollupId(8),
@@ -440,7 +484,7 @@ mod tests {
             });
             Delegation { metadata: allocation.to_metadata(), ..delegation.clone() }
         };
-        let shared = ConstraintContext { delegation: Some(&two), ..context };
+        let shared = ConstraintContext { delegation: Some(&with_two), ..context };
         let own = by(OWN, constraints(OWN, &[tx(1, 0, 1)]));
         let sent =
             |to: Address, calldata: Bytes| by(HOLDER, constraints(HOLDER, &[call(1, 0, 0, to, calldata)]));
@@ -467,8 +511,11 @@ mod tests {
                 context,
             ),
             ("no_constraints", changed(|message| message.constraints.clear()), context),
-            ("ok", own.clone(), ConstraintContext { held: 1, ..context }),
-            ("too_many_constraints", own, ConstraintContext { held: 2, ..context }),
+            ("ok", own.clone(), ConstraintContext { held: &one, ..context }),
+            ("too_many_constraints", own.clone(), ConstraintContext { held: &two, ..context }),
+            // What is bound already is bound once.
+            ("ok", own.clone(), ConstraintContext { held: &same, ..context }),
+            ("gas_share_exceeded", own, ConstraintContext { held: &little, ..context }),
             (
                 "unknown_constraint_type",
                 changed(|message| message.constraints[0].constraint_type = 2),
@@ -498,20 +545,19 @@ mod tests {
             ("constraint_not_allowed", sent(INBOX, batch(7, Slot(11), HOLDER)), context),
             ("constraint_not_allowed", sent(INBOX, batch(7, SLOT, OWN)), context),
             ("constraint_not_allowed", sent(INBOX, Bytes::from_static(b"call")), context),
-            // Two entries: half of the gas for each, all of it for the proposer's own delegate.
-            ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), shared),
-            (
-                "ok",
-                sent(INBOX, batch(7, SLOT, HOLDER)),
-                ConstraintContext { gas_held: SENDER_GAS, ..context },
-            ),
+            // One entry has three quarters of the gas, one of two the half of that; the own delegate a quarter.
+            ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), ConstraintContext { held: &twice, ..context }),
             (
                 "gas_share_exceeded",
                 sent(INBOX, batch(7, SLOT, HOLDER)),
-                ConstraintContext { gas_held: 1, ..shared },
+                ConstraintContext { held: &too_much, ..context },
             ),
-            ("ok", changed(|_| {}), ConstraintContext { gas_held: SENDER_GAS, ..shared }),
-            ("gas_share_exceeded", changed(|_| {}), ConstraintContext { gas_held: SENDER_GAS + 1, ..shared }),
+            ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), ConstraintContext { held: &half, ..shared }),
+            (
+                "gas_share_exceeded",
+                sent(INBOX, batch(7, SLOT, HOLDER)),
+                ConstraintContext { held: &more, ..shared },
+            ),
         ];
         for (index, (expected, constraints, context)) in cases.into_iter().enumerate() {
             assert_eq!(code(check_constraints(&constraints, &context)), expected, "case {index}");

@@ -29,7 +29,10 @@ use earnest_protocol::{signing::EcdsaSecret, window::Timing};
 use earnest_signer::KeyFileError;
 use parking_lot::{Mutex, RwLock};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -172,13 +175,14 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         registering: Semaphore::new(REGISTERING),
         execution: execution_clients(&config)?,
         judged: Mutex::default(),
+        ask_proposers: Notify::new(),
         feed: Feed::new(),
         builders: Builders::from(&config.builders),
         simulator: Simulator::new(&config.simulation)?,
         config,
     });
     restore(&relay).await?;
-    upkeep::survey(&relay, &beacon_part, relay.current_slot()).await;
+    upkeep::survey(&relay, relay.current_slot()).await;
     upkeep::refresh(&relay, &beacon_part).await;
 
     let limiter = ClientLimiter::new(&relay.config.clients);
@@ -188,7 +192,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         .merge(operation_router(health.clone(), metrics));
     let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
-    tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay)));
+    tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
@@ -205,6 +210,11 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         what: error.to_string(),
         source: io::ErrorKind::InvalidInput.into(),
     })?;
+    if relay.simulator.is_none() && relay.config.builders.allowed.is_empty() {
+        tracing::warn!(
+            "any builder's block is offered, and none is executed before: set builders.allowed or simulation.endpoints"
+        );
+    }
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
 }
@@ -245,7 +255,7 @@ async fn restore(relay: &Arc<Relay>) -> Result<(), StartError> {
     let relay = Arc::clone(relay);
     let restored = tokio::task::spawn_blocking(move || {
         let current = relay.clock.slot_at(now_ms()).unwrap_or(0);
-        relay.book.restore(current, |slot, proposer| relay.required(slot, proposer))
+        relay.book.restore(current, |key| relay.required(key))
     });
     restored
         .await

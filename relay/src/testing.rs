@@ -113,17 +113,32 @@ pub(crate) fn tx(sender: u8, nonce: u64, value: u64) -> Bytes {
 
 /// A signed call on chain 1337.
 pub(crate) fn call(sender: u8, nonce: u64, value: u64, to: Address, input: Bytes) -> Bytes {
-    let tx = TxEip1559 {
+    let tx = TxEip1559 { nonce, to: TxKind::Call(to), value: U256::from(value), input, ..plain_tx() };
+    sign(tx, sender)
+}
+
+/// A transfer of sender 1, changed before it is signed.
+pub(crate) fn changed_tx(change: impl FnOnce(&mut TxEip1559)) -> Bytes {
+    let mut tx = plain_tx();
+    change(&mut tx);
+    sign(tx, 1)
+}
+
+fn plain_tx() -> TxEip1559 {
+    TxEip1559 {
         chain_id: 1337,
-        nonce,
+        nonce: 0,
         gas_limit: SENDER_GAS,
         max_fee_per_gas: SENDER_MAX_FEE,
         max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(to),
-        value: U256::from(value),
+        to: TxKind::Call(Address::repeat_byte(9)),
+        value: U256::ZERO,
         access_list: vec![].into(),
-        input,
-    };
+        input: Bytes::new(),
+    }
+}
+
+fn sign(tx: TxEip1559, sender: u8) -> Bytes {
     let secret = EcdsaSecret::from_bytes(&[sender; 32]).unwrap();
     let signature = secret.sign(tx.signature_hash()).unwrap();
     let signature = Signature::from_raw(signature.as_slice()).unwrap();

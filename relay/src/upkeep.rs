@@ -9,8 +9,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 /// Slots that stay behind the current one.
 const KEPT_SLOTS: u64 = 2;
 
+/// Rounds in which no beacon node was in order, one after the other, until the relay is not ready.
+const BAD_ROUNDS: u32 = 2;
+
 /// Follows the beacon nodes' events until shutdown.
-pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infallible> {
+pub(crate) async fn follow(relay: Arc<Relay>) -> Result<(), Infallible> {
     let topics = [EventTopic::Head, EventTopic::PayloadAttributes, EventTopic::ChainReorg];
     let mut events = relay.beacon.events(&topics);
     let shutdown = relay.tasks.token();
@@ -33,14 +36,14 @@ pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infall
             }
             Some(BeaconEvent::Head(head)) => {
                 if !relay.duties.read().lookahead.stale_epochs(&head).is_empty() {
-                    refresh(&relay, &beacon).await;
+                    relay.ask_proposers.notify_one();
                 }
             }
             Some(BeaconEvent::Connected { node }) => {
                 tracing::info!(node, "listening to a beacon node");
-                refresh(&relay, &beacon).await;
+                relay.ask_proposers.notify_one();
             }
-            Some(BeaconEvent::ChainReorg(_)) => refresh(&relay, &beacon).await,
+            Some(BeaconEvent::ChainReorg(_)) => relay.ask_proposers.notify_one(),
             Some(BeaconEvent::Disconnected { node, reason }) => {
                 tracing::warn!(node, %reason, "lost the events of a beacon node");
             }
@@ -50,35 +53,60 @@ pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infall
     }
 }
 
+/// Asks for proposers whenever that is needed, apart from the events that must not wait for it, until shutdown.
+pub(crate) async fn proposers(relay: Arc<Relay>, beacon: Part) -> Result<(), Infallible> {
+    let shutdown = relay.tasks.token();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = relay.ask_proposers.notified() => refresh(&relay, &beacon).await,
+        }
+    }
+}
+
 /// At each slot's start: drops what is past, and asks again for proposers that are still unknown.
 pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Result<(), Infallible> {
     let shutdown = relay.tasks.token();
+    let mut bad_rounds = 0_u32;
     loop {
         let now_ms = relay.now_ms();
         let next = relay.clock.start_of(relay.clock.next_slot(now_ms.saturating_add(1)));
         let pause = Duration::from_millis(next.saturating_sub(now_ms));
         tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => {
+                relay.health.drain();
+                return Ok(());
+            }
             () = tokio::time::sleep(pause) => {}
         }
         let slot = relay.current_slot();
-        survey(&relay, &beacon, slot).await;
-        relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
+        // Events may have been lost.
+        if relay.duties.read().lookahead.needs_recheck(relay.clock.epoch_of(slot)) {
+            relay.ask_proposers.notify_one();
+        }
         relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
-        match relay.ledger.writable() {
-            Ok(()) => journal.ready(),
+        let pruner = Arc::clone(&relay);
+        let writable = tokio::task::spawn_blocking(move || {
+            pruner.book.prune(slot.saturating_sub(KEPT_SLOTS));
+            pruner.ledger.writable()
+        });
+        match writable.await {
+            Ok(Ok(())) => journal.ready(),
+            Ok(Err(error)) => journal.not_ready(error.to_string()),
             Err(error) => journal.not_ready(error.to_string()),
         }
-        // Events may have been lost.
-        let needed = relay.duties.read().lookahead.needs_recheck(relay.clock.epoch_of(slot));
-        if needed {
-            refresh(&relay, &beacon).await;
+        bad_rounds = if survey(&relay, slot).await { 0 } else { bad_rounds.saturating_add(1) };
+        // A slot's start is when beacon nodes are busiest: one round says little.
+        if bad_rounds >= BAD_ROUNDS {
+            beacon.not_ready("no beacon node is in order");
+        } else if relay.knows_proposers() {
+            beacon.ready();
         }
     }
 }
 
-/// Looks at every beacon node: what is wrong with one is logged, and the relay is ready while one is well.
-pub(crate) async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
+/// Looks at every beacon node; what is wrong with one is logged. Whether one at least is in order.
+pub(crate) async fn survey(relay: &Relay, slot: u64) -> bool {
     let survey = relay.beacon.survey(slot).await;
     for node in &survey.nodes {
         let usable = if node.standing.is_usable() { 1.0 } else { 0.0 };
@@ -86,17 +114,7 @@ pub(crate) async fn survey(relay: &Relay, beacon: &Part, slot: u64) {
     }
     let without = u32::try_from(survey.slots_without_block()).unwrap_or(u32::MAX);
     metrics::gauge!("earnest_relay_slots_without_block").set(f64::from(without));
-    if !survey.usable() {
-        beacon.not_ready("no beacon node is in order");
-    } else if knows_proposers(relay, relay.clock.epoch_of(slot)) {
-        beacon.ready();
-    }
-}
-
-/// Whether the proposers of an epoch are known. Of its last slot: some nodes tell none for slot 0, which has no block.
-fn knows_proposers(relay: &Relay, epoch: u64) -> bool {
-    let last = relay.clock.first_slot(epoch.saturating_add(1)).saturating_sub(1);
-    relay.duties.read().proposer(last).is_some()
+    survey.usable()
 }
 
 /// Asks for the proposers of this epoch and the next.
@@ -106,7 +124,9 @@ pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
         Ok(epochs) => epochs,
         Err(error) => {
             tracing::warn!(epoch, %error, "no beacon node told the proposers");
-            beacon.not_ready(error.to_string());
+            if !relay.knows_proposers() {
+                beacon.not_ready(error.to_string());
+            }
             return;
         }
     };
@@ -119,7 +139,7 @@ pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
         }
     }
     relay.duties.write().lookahead.checked(epoch);
-    if knows_proposers(relay, epoch) {
+    if relay.knows_proposers() {
         beacon.ready();
     }
 }

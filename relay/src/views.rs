@@ -2,19 +2,21 @@
 
 use crate::{
     builders::Demotions,
-    events::{ConstraintsTaken, DelegationTaken, Dropped, Event, Published, Unblinded},
+    events::{ConstraintsTaken, DelegationTaken, Event, Judged, Published, Unblinded},
     held::Required,
     registrations::Registrations,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use earnest_builder_types::BlsPublicKey;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock},
 };
 
 /// Slots that stay in memory behind the newest event's.
 const KEPT_SLOTS: u64 = 1024;
+/// Parents on which the constraints of one slot are known to be judged.
+const KEPT_JUDGEMENTS: usize = 16;
 /// Delivered payloads that the data API can show.
 const KEPT_DELIVERED: usize = 10_000;
 
@@ -22,20 +24,15 @@ const KEPT_DELIVERED: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct HeldConstraints {
     pub(crate) taken: ConstraintsTaken,
+    /// What receipts and judgements name them by; zero for a message with a bad point, which is never taken.
+    pub(crate) hash: B256,
     required: OnceLock<Vec<Required>>,
-    /// What keeps them out of every block: then they bind nobody.
-    dropped: OnceLock<String>,
 }
 
 impl HeldConstraints {
     fn new(taken: ConstraintsTaken) -> Self {
-        let (required, dropped) = Default::default();
-        Self { taken, required, dropped }
-    }
-
-    /// Why they bind nobody, if they do not.
-    pub(crate) fn dropped(&self) -> Option<&str> {
-        self.dropped.get().map(String::as_str)
+        let hash = taken.constraints.message.hash().unwrap_or_default();
+        Self { taken, hash, required: OnceLock::new() }
     }
 
     /// What a block must hold. Senders are recovered once.
@@ -43,7 +40,10 @@ impl HeldConstraints {
         self.required.get_or_init(|| {
             let constraints = self.taken.constraints.message.constraints.iter();
             let inclusions = constraints.filter_map(|constraint| constraint.as_inclusion().ok());
-            inclusions.filter_map(|inclusion| Required::new(inclusion.signed_tx, chain_id).ok()).collect()
+            let closed = !self.taken.constraints.message.receivers.is_empty();
+            let required =
+                inclusions.filter_map(|inclusion| Required::new(inclusion.signed_tx, chain_id).ok());
+            required.map(|required| Required { closed, ..required }).collect()
         })
     }
 }
@@ -54,6 +54,7 @@ pub(crate) struct Views {
     registrations: Registrations,
     delegations: BTreeMap<u64, Vec<Arc<DelegationTaken>>>,
     constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
+    judgements: BTreeMap<u64, Vec<Judged>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     published: BTreeMap<u64, Vec<Published>>,
     demotions: Demotions,
@@ -83,15 +84,14 @@ impl Views {
                 }
                 keep(&mut self.constraints);
             }
-            Event::Dropped(Dropped { slot, messages, .. }) => {
-                let held = self.constraints.get(&slot).into_iter().flatten();
-                for constraints in held {
-                    let Ok(hash) = constraints.taken.constraints.message.hash() else { continue };
-                    if let Some((_, cause)) = messages.iter().find(|(dropped, _)| *dropped == hash) {
-                        // What was dropped once stays so; the first cause counts.
-                        let _ = constraints.dropped.set(cause.clone());
-                    }
+            Event::Judged(judged) => {
+                let judgements = self.judgements.entry(judged.slot).or_default();
+                judgements.retain(|before| before.parent_hash != judged.parent_hash);
+                judgements.push(judged);
+                if judgements.len() > KEPT_JUDGEMENTS {
+                    judgements.remove(0);
                 }
+                keep(&mut self.judgements);
             }
             Event::Demoted(demoted) => self.demotions.apply(demoted),
             Event::Unblinded(unblinded) => {
@@ -147,14 +147,43 @@ impl Views {
         self.constraints.range(slot..).flat_map(|(_, held)| held).cloned().collect()
     }
 
-    /// What every block of a slot must hold that `proposer` is to sign. Constraints for another validator, which may have
-    /// proposed the slot before a reorg, do not bind it.
-    pub(crate) fn required(&self, slot: u64, proposer: &BlsPublicKey, chain_id: u64) -> Vec<Required> {
+    /// How a slot's constraints were judged last.
+    pub(crate) fn last_judgement(&self, slot: u64) -> Option<&Judged> {
+        self.judgements.get(&slot)?.last()
+    }
+
+    /// Why constraints bind nobody, by the judgement on the parent that was looked at last; none if they bind.
+    pub(crate) fn dropped(&self, held: &HeldConstraints) -> Option<String> {
+        cause(self.last_judgement(held.taken.constraints.message.slot.0)?, held)
+    }
+
+    /// What every block of a slot upon `parent` must hold that `proposer` is to sign, each transaction once. Constraints for
+    /// another validator, which may have proposed the slot before a reorg, do not bind it.
+    pub(crate) fn required(
+        &self,
+        slot: u64,
+        proposer: &BlsPublicKey,
+        parent: &B256,
+        chain_id: u64,
+    ) -> Vec<Required> {
+        let judgements = self.judgements.get(&slot).into_iter().flatten();
+        let judgement = judgements.into_iter().find(|judged| judged.parent_hash == *parent);
         let held = self.constraints.get(&slot).into_iter().flatten();
-        held.filter(|held| held.dropped().is_none() && held.taken.constraints.message.proposer == *proposer)
-            .flat_map(|held| held.required(chain_id))
-            .cloned()
-            .collect()
+        let bind = held.filter(|held| {
+            held.taken.constraints.message.proposer == *proposer
+                && judgement.is_none_or(|judged| cause(judged, held).is_none())
+        });
+        let mut all: Vec<Required> = Vec::new();
+        let mut places: HashMap<Bytes, usize> = HashMap::new();
+        for required in bind.flat_map(|held| held.required(chain_id)) {
+            let place = *places.entry(required.raw.clone()).or_insert(all.len());
+            match all.get_mut(place) {
+                // What one message shows to all is no secret of another's.
+                Some(same) => same.closed &= required.closed,
+                None => all.push(required.clone()),
+            }
+        }
+        all
     }
 
     /// Whether a beacon node took this block before.
@@ -176,6 +205,10 @@ impl Views {
             .flat_map(|(_, held)| held)
             .filter(|unblinded| self.is_published(unblinded.trace.slot, unblinded.block_root))
     }
+}
+
+fn cause(judged: &Judged, held: &HeldConstraints) -> Option<String> {
+    judged.dropped.iter().find(|(hash, _)| *hash == held.hash).map(|(_, cause)| cause.clone())
 }
 
 fn keep<T>(by_slot: &mut BTreeMap<u64, T>) {
@@ -212,7 +245,8 @@ mod tests {
             let constraints = SignedConstraints::sign(message, &bls(9), &network).unwrap();
             views.apply(Event::Constraints(ConstraintsTaken { received_at_ms: 0, constraints }));
         }
-        let required = |proposer: u8, slot| views.required(slot, &bls(proposer).public_key(), 1337);
+        let required =
+            |proposer: u8, slot| views.required(slot, &bls(proposer).public_key(), &B256::ZERO, 1337);
         let wanted = |senders: &[u8]| -> Vec<Required> {
             senders.iter().map(|sender| Required::new(tx(*sender, 0, 1), 1337).unwrap()).collect()
         };
@@ -220,5 +254,50 @@ mod tests {
         assert_eq!(required(2, 10), wanted(&[12]));
         assert_eq!(required(3, 10), []);
         assert_eq!(required(1, 11), []);
+    }
+
+    fn taken(delegate: u8, transactions: &[Bytes], receivers: &[u8]) -> Event {
+        let message = ConstraintsMessage {
+            proposer: bls(1).public_key(),
+            delegate: bls(delegate).public_key(),
+            slot: Slot(10),
+            constraints: transactions.iter().map(|tx| Constraint::inclusion(Slot(10), tx.clone())).collect(),
+            receivers: receivers.iter().map(|receiver| bls(*receiver).public_key()).collect(),
+        };
+        let network = Network { genesis_fork_version: FORK_VERSION, chain_id: 1337 };
+        let constraints = SignedConstraints::sign(message, &bls(delegate), &network).unwrap();
+        Event::Constraints(ConstraintsTaken { received_at_ms: 0, constraints })
+    }
+
+    #[test]
+    fn constraints_are_dropped_upon_the_parent_that_they_were_judged_on() {
+        let mut views = Views::default();
+        views.apply(taken(9, &[tx(11, 0, 1)], &[]));
+        views.apply(taken(9, &[tx(12, 0, 1)], &[]));
+        let [first, second] = views.constraints(10).try_into().unwrap();
+        let [here, there] = [1, 2].map(B256::repeat_byte);
+        let required =
+            |views: &Views, parent: &B256| views.required(10, &bls(1).public_key(), parent, 1337).len();
+        assert_eq!((required(&views, &here), required(&views, &there)), (2, 2));
+        let dropped = vec![(first.hash, "its nonce is used".to_owned())];
+        views.apply(Event::Judged(Judged { slot: 10, parent_hash: here, dropped }));
+        assert_eq!((required(&views, &here), required(&views, &there)), (1, 2));
+        assert_eq!(views.dropped(&first).as_deref(), Some("its nonce is used"));
+        assert_eq!(views.dropped(&second), None);
+        views.apply(Event::Judged(Judged { slot: 10, parent_hash: there, dropped: vec![] }));
+        assert_eq!((required(&views, &here), required(&views, &there)), (1, 2));
+        assert_eq!(views.dropped(&first), None, "by the parent that was looked at last");
+    }
+
+    #[test]
+    fn a_transaction_is_required_once_and_open_if_one_message_shows_it() {
+        let mut views = Views::default();
+        views.apply(taken(9, &[tx(11, 0, 1), tx(12, 0, 1)], &[5]));
+        views.apply(taken(8, &[tx(12, 0, 1), tx(13, 0, 1)], &[]));
+        let required = views.required(10, &bls(1).public_key(), &B256::ZERO, 1337);
+        let expected = [(tx(11, 0, 1), true), (tx(12, 0, 1), false), (tx(13, 0, 1), false)];
+        let found: Vec<(Bytes, bool)> =
+            required.into_iter().map(|required| (required.raw, required.closed)).collect();
+        assert_eq!(found, expected);
     }
 }

@@ -10,7 +10,7 @@
 mod world;
 
 use alloy_primitives::{Address, B256, Bytes};
-use earnest_builder_types::{BidSubmission, bls::SecretKey};
+use earnest_builder_types::{BidSubmission, SignedBuilderBid, Versioned, bls::SecretKey};
 use earnest_client::{HeaderRequest, Limits, RelayClient};
 use earnest_protocol::{
     Slot,
@@ -226,6 +226,32 @@ async fn what_can_be_in_no_block_is_dropped_at_the_cut_off() {
     check(&world).await;
     let world = world.restart().await;
     check(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_is_older_than_the_constraints_unblinds_nothing() {
+    let setting = Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() };
+    let world = World::start(setting).await;
+    world.register().await;
+    let workshop = Workshop::open(&world, world.slot_ahead(2)).await;
+    let (slot, proposer) = (workshop.slot, workshop.proposer.clone());
+    workshop.bid(&world, 97, 5, false).await;
+    // Before the slot is delegated its header is given out at any time.
+    let path = world.header_path("/eth/v1/builder/header", slot, &proposer);
+    let body = world.http.get(world.url(&path)).send().await.unwrap().bytes().await.unwrap();
+    let early = Versioned::<SignedBuilderBid>::from_json(&body).unwrap().data;
+    delegate(&world, slot).await;
+    assert_eq!(world.get(&path).await, (204, Value::Null), "not before it is settled");
+    constrain(&world, slot, &proposer, &[transfer(1, 0, 5)], &[]).await;
+    world.node.wait_for_slot(slot).await;
+    let (index, _) = world.proposer(slot).await;
+    let signed = world.blinded(slot, &early, index, &proposer, 0);
+    for path in ["/eth/v1/builder/blinded_blocks", "/eth/v2/builder/blinded_blocks"] {
+        let (status, body) = world.post(path, &signed).await;
+        assert_eq!((status, &body["code"]), (400, &json!("constraints_not_kept")), "{body}");
+    }
+    let delivered = format!("/relay/v1/data/bidtraces/proposer_payload_delivered?slot={slot}");
+    assert_eq!(world.get(&delivered).await, (200, json!([])));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

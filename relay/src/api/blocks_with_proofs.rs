@@ -7,10 +7,11 @@
 use crate::{
     api::{
         blocking,
-        builder_blocks::{Options, place},
+        builder_blocks::{self, Options, place},
         openapi::schemas,
         read, slot_in_json, stated_fork,
     },
+    bids::BidKey,
     held::Required,
     relay::Relay,
 };
@@ -53,8 +54,9 @@ pub(crate) async fn post(
     let judge = Arc::clone(&relay);
     let submission = blocking(move || {
         let (submission, proofs) = decode(&body, |slot| stated.or_else(|| judge.fork_at(slot)))?;
-        let trace = submission.message();
-        let required = judge.required(trace.slot, &trace.proposer_pubkey);
+        // Whose block it is comes first: what a slot must hold is not for everyone to ask.
+        builder_blocks::check(&judge, &submission)?;
+        let required = judge.required(&BidKey::of(submission.message()));
         check(&submission, &proofs, &required)?;
         Ok::<_, ApiError>(submission)
     })

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{blocking, read, slot_in_json, stated_fork},
-    bids::{Candidate, Placed},
+    bids::{BidKey, Candidate, Placed},
     builders::Rank,
     relay::Relay,
     simulation::{Call, Circumstances},
@@ -77,13 +77,13 @@ async fn placed(
     let taker = Arc::clone(relay);
     let Some(simulator) = &relay.simulator else {
         return blocking(move || {
-            check(&taker, &submission, received_at_ms)?;
-            offer(&taker, submission, cancellable)
+            check(&taker, &submission)?;
+            offer(&taker, submission, cancellable, received_at_ms)
         })
         .await?;
     };
     let (submission, call, rank) = blocking(move || {
-        let (rank, circumstances) = check(&taker, &submission, received_at_ms)?;
+        let (rank, circumstances) = check(&taker, &submission)?;
         let call = Call::new(&submission, circumstances)?;
         Ok::<_, ApiError>((submission, call, rank))
     })
@@ -97,22 +97,30 @@ async fn placed(
     }
     drop(call);
     let taker = Arc::clone(relay);
-    blocking(move || offer(&taker, submission, cancellable)).await?
+    blocking(move || offer(&taker, submission, cancellable, received_at_ms)).await?
 }
 
-fn offer(relay: &Relay, submission: BidSubmission, cancellable: bool) -> Result<Placed, ApiError> {
+/// Offers a block that passed everything, and counts it as received.
+fn offer(
+    relay: &Relay,
+    submission: BidSubmission,
+    cancellable: bool,
+    received_at_ms: u64,
+) -> Result<Placed, ApiError> {
     let slot = submission.message().slot;
     if relay.now_ms() > relay.header_until_ms(slot) {
         return Err(submission::SubmissionError::Past(slot).into());
     }
+    let payload = submission.payload();
+    let num_tx = payload.transactions().len() as u64;
+    relay.received.record(submission.message(), payload.block_number(), num_tx, received_at_ms);
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
-    let proposer = candidate.trace.proposer_pubkey;
-    let placed =
-        relay.book.place(candidate, cancellable, || relay.required(slot, &proposer)).map_err(|error| {
-            tracing::error!(slot, %error, "a bid cannot be offered");
-            ApiError::internal()
-        })?;
+    let key = BidKey::of(&candidate.trace);
+    let placed = relay.book.place(candidate, cancellable, || relay.required(&key)).map_err(|error| {
+        tracing::error!(slot, %error, "a bid cannot be offered");
+        ApiError::internal()
+    })?;
     tracing::debug!(slot, %value, ?placed, "took a bid");
     Ok(placed)
 }
@@ -139,12 +147,8 @@ fn slot_in_ssz(body: &[u8]) -> Option<u64> {
     body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Everything that needs no execution: whose block it is first, since that costs least. A block that passes counts as received.
-fn check(
-    relay: &Relay,
-    submission: &BidSubmission,
-    received_at_ms: u64,
-) -> Result<(Rank, Circumstances), ApiError> {
+/// Everything that needs no execution: whose block it is first, since that costs least.
+pub(super) fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, Circumstances), ApiError> {
     let trace = submission.message();
     let views = relay.ledger.views();
     let simulates = relay.simulator.is_some();
@@ -165,9 +169,6 @@ fn check(
         builder_domain: relay.builder_domain,
     };
     submission::check(submission, &expected)?;
-    let payload = submission.payload();
-    let num_tx = payload.transactions().len() as u64;
-    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
     let circumstances = Circumstances {
         registered_gas_limit: registration.map_or(0, |registration| registration.message.gas_limit),
         parent_beacon_block_root: attributes.and_then(|known| known.attributes.parent_beacon_block_root),

@@ -7,6 +7,7 @@ use crate::{
     rules::{ConstraintContext, Refusal, check_constraints, check_right},
     views::HeldConstraints,
 };
+use alloy_primitives::Bytes;
 use axum::{
     Json,
     extract::{Request, State},
@@ -19,8 +20,10 @@ use earnest_protocol::{
         ConstraintReceipt, ConstraintStatus, ConstraintsMessage, SignedConstraintReceipt, SignedConstraints,
     },
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+/// Messages in one list.
+const MAX_MESSAGES: usize = 64;
 /// Types of constraints that this relay enforces: inclusion of one transaction.
 const TYPES: [u64; 1] = [1];
 
@@ -35,7 +38,7 @@ const TYPES: [u64; 1] = [1];
             status = 400,
             description = "`constraint_late`, `no_delegation`, `not_delegate`, `bad_signature`, `no_constraints`, \
                            `too_many_constraints`, `unknown_constraint_type`, `bad_constraint`, `constraint_not_allowed`, \
-                           `receivers_unsupported`; 400 for what are no signed constraints",
+                           `too_many_receivers`, `gas_share_exceeded`; 400 for what are no signed constraints",
             body = schemas::Problem,
         ),
         (status = 406, description = "JSON is not accepted", body = schemas::Problem),
@@ -43,7 +46,7 @@ const TYPES: [u64; 1] = [1];
         (status = 413, description = "The body is too large", body = schemas::Problem),
         (status = 415, description = "Not JSON", body = schemas::Problem),
         (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
-        (status = 503, description = "The relay cannot write its journal", body = schemas::Problem),
+        (status = 503, description = "`not_ready`, or the relay cannot write its journal", body = schemas::Problem),
     ),
 )]
 /// A message, or a list of them; a list is answered by a list. Each is held or refused by itself: those before one that
@@ -56,6 +59,9 @@ pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> R
         .map_err(|error| ApiError::bad_request(format!("not signed constraints: {error}")))?;
     match body {
         ConstraintsBody::One(signed) => Ok(Json(hold(&relay, *signed).await?).into_response()),
+        ConstraintsBody::Many(many) if many.len() > MAX_MESSAGES => Err(ApiError::bad_request(format!(
+            "more than {MAX_MESSAGES} messages at once: send several lists"
+        ))),
         ConstraintsBody::Many(many) => {
             let mut receipts = Vec::with_capacity(many.len());
             for signed in many {
@@ -110,7 +116,7 @@ async fn hold_checked(
             tracing::info!(%slot, count = message.constraints.len(), "hold constraints");
             metrics::counter!("earnest_relay_constraints_total").increment(1);
             let held = find(relay, &message).ok_or_else(ApiError::internal)?;
-            relay.feed.send(Arc::clone(&held));
+            relay.feed.held(Arc::clone(&held));
             held
         }
     };
@@ -120,7 +126,7 @@ async fn hold_checked(
     let required = move || {
         // Recovers the senders before any lock is taken.
         new.required(requiring.config.network.chain_id);
-        requiring.book.require(slot.0, |proposer| requiring.required(slot.0, proposer))
+        requiring.book.require(slot.0, |key| requiring.required(key))
     };
     if let Err(error) = blocking(required).await? {
         tracing::error!(%slot, %error, "a bid cannot be offered");
@@ -140,30 +146,32 @@ fn judge(
 ) -> Result<(), Refusal> {
     let slot = signed.message.slot.0;
     let proposer = relay.duties.read().proposer(slot);
+    if proposer.is_none() && !relay.knows_proposers() {
+        return Err(Refusal::NotReady);
+    }
     let views = relay.ledger.views();
     let delegation = proposer.and_then(|proposer| views.delegation(slot, &proposer.pubkey));
-    let messages = views.constraints(slot);
-    drop(views);
-    let held = messages.iter().map(|held| held.taken.constraints.message.constraints.len()).sum();
-    let of_the_same = messages.iter().filter(|held| {
+    let mut messages = views.constraints(slot);
+    // What binds nobody takes nothing from anyone.
+    messages.retain(|held| {
         let message = &held.taken.constraints.message;
-        held.dropped().is_none()
+        views.dropped(held).is_none()
             && message.proposer == signed.message.proposer
             && message.delegate == signed.message.delegate
     });
-    let gas_held = of_the_same
-        .flat_map(|held| held.required(relay.config.network.chain_id))
-        .fold(0_u64, |gas, required| gas.saturating_add(required.gas_limit));
+    drop(views);
+    let chain_id = relay.config.network.chain_id;
+    let held = messages.iter().flat_map(|held| held.required(chain_id));
+    let held: HashMap<&Bytes, u64> = held.map(|required| (&required.raw, required.gas_limit)).collect();
     let context = ConstraintContext {
         network: &relay.config.network,
         delegation: delegation.as_ref().map(|taken| &taken.delegation.message),
         inbox: relay.config.inbox,
         cutoff_ms: relay.cutoff_ms(slot),
         now_ms: relay.now_ms(),
-        held,
         max: relay.config.bounds.constraints_per_slot,
-        gas: relay.constraint_gas(&signed.message.proposer),
-        gas_held,
+        gas_limit: relay.registered_gas_limit(&signed.message.proposer),
+        held: &held,
     };
     check(signed, &context)
 }
@@ -171,13 +179,14 @@ fn judge(
 /// The relay's word on constraints that are durable by now.
 pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedConstraintReceipt, ApiError> {
     let message = &held.taken.constraints.message;
-    let (status, name) = match held.dropped() {
+    let dropped = relay.ledger.views().dropped(held);
+    let (status, name) = match dropped {
         Some(_) => (ConstraintStatus::Dropped, "dropped"),
         None => (ConstraintStatus::Held, "held"),
     };
     let receipt = ConstraintReceipt {
         slot: message.slot,
-        constraints_hash: message.hash().map_err(|_| ApiError::internal())?,
+        constraints_hash: held.hash,
         received_at_ms: held.taken.received_at_ms,
         status,
     };

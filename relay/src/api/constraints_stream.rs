@@ -1,11 +1,12 @@
 //! `GET /constraints/v0/relay/constraints_stream`: constraints as they come, as server-sent events.
 //!
-//! Each event is `signed_constraints` with a list as `GET /constraints` gives it, those held for slots that are not past
-//! first. `?slot=N` narrows it to one slot, and there the `X-Receiver` headers show also what is not for everyone. The last
+//! An event `signed_constraints` has a list as `GET /constraints` gives it, those held for slots that are not past first; an
+//! event `judged` says which of a slot can be in no block upon a parent: `{slot, parent_hash, dropped: [[hash, cause]]}`. `?slot=N` narrows it to one slot, and there the `X-Receiver` headers show also what is not for everyone. The last
 //! event before the relay ends a stream is `dropped`, and says why.
 
 use crate::{
     api::{get_constraints::reader, openapi::schemas},
+    feed::News,
     relay::Relay,
     views::HeldConstraints,
 };
@@ -84,6 +85,16 @@ struct Listener {
 }
 
 impl Listener {
+    fn news(&self, news: &News) -> Option<Event> {
+        match news {
+            News::Held(held) => self.event(held),
+            News::Judged(judged) if self.only.is_none_or(|slot| slot.0 == judged.slot) => {
+                Event::default().event("judged").json_data(&**judged).ok()
+            }
+            News::Judged(_) => None,
+        }
+    }
+
     fn event(&self, held: &HeldConstraints) -> Option<Event> {
         let constraints = &held.taken.constraints;
         let wanted = self.only.is_none_or(|slot| slot == constraints.message.slot)
@@ -129,9 +140,12 @@ pub(crate) async fn get(
     let listener = Listener { only, reader };
     // Listening before looking: what comes between is told twice rather than never.
     let live = relay.feed.listen();
-    let held = relay.ledger.views().constraints_from(relay.current_slot());
-    let bind = held.iter().filter(|held| held.dropped().is_none());
-    let past: Vec<Event> = bind.filter_map(|held| listener.event(held)).collect();
+    let past: Vec<Event> = {
+        let views = relay.ledger.views();
+        let held = views.constraints_from(relay.current_slot());
+        let bind = held.iter().filter(|held| views.dropped(held).is_none());
+        bind.filter_map(|held| listener.event(held)).collect()
+    };
     let events = stream::iter(past).chain(follow(live, listener, relay.tasks.token())).map(move |event| {
         // Counted until the connection is done with.
         let _ = &place;
@@ -141,7 +155,7 @@ pub(crate) async fn get(
 }
 
 fn follow(
-    live: Receiver<Arc<HeldConstraints>>,
+    live: Receiver<News>,
     listener: Listener,
     shutdown: CancellationToken,
 ) -> impl Stream<Item = Event> {
@@ -154,8 +168,8 @@ fn follow(
                 received = live.recv() => received,
             };
             match received {
-                Ok(held) => {
-                    if let Some(event) = listener.event(&held) {
+                Ok(news) => {
+                    if let Some(event) = listener.news(&news) {
                         return Some((event, Some((live, listener, shutdown))));
                     }
                 }

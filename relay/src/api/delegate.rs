@@ -81,6 +81,9 @@ async fn take(relay: &Arc<Relay>, delegation: SignedDelegation) -> Result<Arc<De
 fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
     let slot = delegation.message.slot.0;
     let proposer = relay.duties.read().proposer(slot).map(|proposer| proposer.pubkey);
+    if proposer.is_none() && !relay.knows_proposers() {
+        return Err(Refusal::NotReady);
+    }
     let context = DelegationContext {
         network: &relay.config.network,
         proposer,

@@ -46,7 +46,8 @@ pub(crate) async fn get(
 ) -> Result<Json<Vec<SignedConstraints>>, ApiError> {
     let slot = parse("slot", &params(slot)?)?;
     let readable = readable(&relay, slot, &headers).await?;
-    let bind = readable.iter().filter(|held| held.dropped().is_none());
+    let views = relay.ledger.views();
+    let bind = readable.iter().filter(|held| views.dropped(held).is_none());
     Ok(Json(bind.map(|held| held.taken.constraints.clone()).collect()))
 }
 
@@ -79,7 +80,7 @@ pub(crate) async fn get_with_receipts(
         Ok(ReceiptedConstraints {
             constraints: held.taken.constraints.clone(),
             receipt: receipt(&relay, held)?,
-            dropped: held.dropped().map(str::to_owned),
+            dropped: relay.ledger.views().dropped(held),
         })
     });
     receipted.collect::<Result<_, ApiError>>().map(Json)
@@ -92,7 +93,12 @@ async fn readable(
 ) -> Result<Vec<Arc<HeldConstraints>>, ApiError> {
     let reader = reader(relay, slot, headers).await?;
     let mut held = relay.ledger.views().constraints(slot.0);
-    held.retain(|held| may_read(&held.taken.constraints.message, reader.as_ref()));
+    let duties = relay.duties.read();
+    held.retain(|held| {
+        let message = &held.taken.constraints.message;
+        // After a reorg they may be for a validator that no longer proposes the slot.
+        duties.proposes(slot.0, &message.proposer) != Some(false) && may_read(message, reader.as_ref())
+    });
     Ok(held)
 }
 

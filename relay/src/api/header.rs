@@ -55,7 +55,7 @@ pub(crate) async fn on_offer(
         return Err(ApiError::bad_request(format!("{pubkey} does not propose slot {slot}")));
     }
     // Until a delegated slot is settled it may still be given constraints that a header served now would miss.
-    let early = !relay.is_settled(key.slot, now_ms) && relay.is_delegated(key.slot);
+    let early = !relay.is_settled(key.slot) && relay.is_delegated(key.slot, &key.proposer);
     if early || now_ms > relay.header_until_ms(key.slot) {
         return Ok(None);
     }

@@ -63,8 +63,8 @@ impl Contest {
             .max_by_key(|standing| standing.rank())
     }
 
-    /// Whether this is what all bids were judged by: constraints are only ever added, and bids that came since were
-    /// judged by as many at least.
+    /// Whether this is what all bids were judged by: bids that came since were judged by what was required when they came, and
+    /// whenever that changes all are judged anew.
     pub(super) fn is_judged_by(&self, required: &[Required]) -> bool {
         self.judged_by.as_deref() == Some(required)
     }

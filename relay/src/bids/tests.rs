@@ -212,7 +212,7 @@ fn every_header_given_before_a_restart_is_known_after_it() {
         .collect();
     drop(before);
     let after = book(directory.path(), limits);
-    after.restore(0, |_, _| required(&[])).unwrap();
+    after.restore(0, |_| required(&[])).unwrap();
     assert_eq!(on_offer(&after), Some(8));
     place(&after, 3, &block(9, vec![]), false, &[]);
     for submission in given {
