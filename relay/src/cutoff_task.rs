@@ -177,7 +177,7 @@ async fn record(
     match relay.ledger.write_owed(Event::Judged(judged.clone()), vec![]).await {
         Ok(()) => relay.feed.judged(judged),
         Err(error) => {
-            tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held")
+            tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held");
         }
     }
 }
