@@ -1,25 +1,30 @@
 //! From a signed blinded block to a published one (design §5): checks, then the durable record that this is the
 //! slot's one block, then the payload.
 
+mod publishing;
+mod verdict;
+
 use crate::{
     bids::{BidKey, Candidate},
-    events::{Event, Published, Unblinded},
+    events::{BlindedSsz, Event, Unblinded},
     ledger::WriteError,
     relay::Relay,
 };
 use alloy_primitives::{B256, U256};
 use earnest_builder_types::{
-    BlsPublicKey, PayloadAndBlobs, SignedBlindedBeaconBlock, SignedBlockContents, TreeHash, unblind,
+    BlsPublicKey, ForkCodec, PayloadAndBlobs, SignedBlindedBeaconBlock, SignedBlockContents, TreeHash,
+    unblind,
 };
-use earnest_chain::{BroadcastValidation, ChainError, PublishReport, SlotClock};
+use earnest_chain::SlotClock;
 use earnest_http::ApiError;
 use earnest_journal::Claim;
 use http::StatusCode;
+use publishing::Unpublished;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use verdict::Verdict;
 
 /// The part of a slot that an answer waits for beacon nodes to take the block; publishing goes on behind it.
 const PUBLISH_WAIT: (u64, u64) = (1, 8);
@@ -66,17 +71,20 @@ async fn delivery(
     let wait = in_time(relay, slot)?;
     let checker = Arc::clone(relay);
     let checked = Arc::clone(&candidate);
-    let (block_root, contents) =
+    let Checked { block_root, blinded, contents } =
         crate::api::blocking(move || check(&checker, block, &checked, &proposer)).await??;
     tokio::time::sleep(wait).await;
     let repeated = relay.ledger.views().is_published(slot, block_root);
-    record(relay, &candidate, &proposer, block_root).await?;
+    let recorded = relay.ledger.views().is_unblinded(slot, block_root);
+    if !recorded {
+        record(relay, &candidate, &proposer, block_root, blinded).await?;
+    }
     if !repeated {
         metrics::counter!("earnest_relay_delivered_gwei_total").increment(gwei(candidate.trace.value));
     }
     tracing::info!(slot, %block_root, block_hash = %candidate.trace.block_hash, value = %candidate.trace.value, "unblinded");
     if !repeated {
-        publish_for(relay, slot, block_root, contents, answer).await?;
+        publish_for(relay, Unpublished { slot, root: block_root, contents }, answer).await?;
     }
     Ok(Arc::clone(&candidate.payload))
 }
@@ -124,12 +132,19 @@ fn in_time(relay: &Relay, slot: u64) -> Result<Duration, ApiError> {
     Ok(wait)
 }
 
+/// A block that may be recorded.
+struct Checked {
+    block_root: B256,
+    blinded: BlindedSsz,
+    contents: SignedBlockContents,
+}
+
 fn check(
     relay: &Relay,
     block: SignedBlindedBeaconBlock,
     candidate: &Candidate,
     proposer: &BlsPublicKey,
-) -> Result<(B256, SignedBlockContents), ApiError> {
+) -> Result<Checked, ApiError> {
     // Its header may have been given out before the slot was constrained.
     if candidate.prove(&relay.required(&BidKey::of(&candidate.trace))).is_none() {
         let message =
@@ -141,17 +156,20 @@ fn check(
         .verify(proposer, domain)
         .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))?;
     let block_root = block.message().tree_hash_root();
+    let blinded = BlindedSsz { fork: block.fork(), ssz: block.to_ssz().into() };
     let contents = unblind(block, PayloadAndBlobs::clone(&candidate.payload))
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok((block_root, contents))
+    Ok(Checked { block_root, blinded, contents })
 }
 
-/// Makes durable that this is the slot's one block. After this, and only after this, the payload may be given out.
+/// Makes durable that this is the slot's one block, with what it takes to publish it after a crash. After this, and only
+/// after this, the payload may be given out.
 async fn record(
     relay: &Relay,
     candidate: &Candidate,
     proposer: &BlsPublicKey,
     block_root: B256,
+    blinded: BlindedSsz,
 ) -> Result<(), ApiError> {
     let payload = candidate.payload.payload();
     let event = Event::Unblinded(Unblinded {
@@ -159,6 +177,7 @@ async fn record(
         block_root,
         block_number: payload.block_number(),
         transactions: payload.transactions().len() as u64,
+        block: Some(blinded),
     });
     let claim = Claim { key: claim_key(candidate.trace.slot, proposer), value: block_root };
     relay.ledger.write_owed(event, vec![claim]).await.map_err(|error| match error {
@@ -177,148 +196,57 @@ fn claim_key(slot: u64, proposer: &BlsPublicKey) -> Vec<u8> {
     [b"unblind/".as_slice(), &slot.to_be_bytes(), proposer.as_slice()].concat()
 }
 
-/// What the beacon nodes made of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// One at least spread it.
-    Broadcast,
-    /// One judged it and said no, as it does for a second block of a slot.
-    Refused,
-    /// None could be asked.
-    Unreachable,
-    /// One answered, but not on the block: it is busy, or behind.
-    Unsure,
-}
-
-impl Verdict {
-    fn of(report: &PublishReport) -> Self {
-        if report.broadcast() {
-            return Self::Broadcast;
-        }
-        let errors = report.nodes.iter().filter_map(|node| node.outcome.as_ref().err());
-        let statuses: Vec<u16> = errors.filter_map(ChainError::status).collect();
-        match statuses.as_slice() {
-            [] => Self::Unreachable,
-            statuses if statuses.contains(&400) => Self::Refused,
-            _ => Self::Unsure,
-        }
-    }
-
-    /// As metrics name it.
-    const fn name(self, imported: bool) -> &'static str {
-        match self {
-            Self::Broadcast if imported => "imported",
-            Self::Broadcast => "broadcast",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Unsure => "unsure",
-        }
-    }
-}
-
-/// Publishes, and says whether `answer` may be given. A node that hangs may not cost the proposer its slot, so this does
-/// not wait for it. A payload that no node spread is given out only if none was there to judge the block: else a
-/// proposer could have it for a block that no one takes.
-async fn publish_for(
-    relay: &Arc<Relay>,
-    slot: u64,
-    block_root: B256,
-    contents: SignedBlockContents,
-    answer: Answer,
-) -> Result<(), ApiError> {
-    let (told, mut verdict) = watch::channel(None);
-    let publisher = Arc::clone(relay);
-    relay.tasks.detach(async move { publish(&publisher, slot, block_root, &contents, &told).await });
+/// Publishes, and says whether `answer` may be given. What no node took is published on behind the answer.
+async fn publish_for(relay: &Arc<Relay>, block: Unpublished, answer: Answer) -> Result<(), ApiError> {
+    let (slot, block_root) = (block.slot, block.root);
+    let mut verdict = publishing::start(relay, block);
     let (part, of) = PUBLISH_WAIT;
     let patience = Duration::from_millis(relay.clock.fraction_ms(part, of));
-    let enough = |verdict: &Option<Verdict>| {
-        matches!(verdict, Some(verdict) if *verdict != Verdict::Unsure)
-            && (answer == Answer::Payload || *verdict != Some(Verdict::Unreachable))
-    };
-    let decided = tokio::time::timeout(patience, verdict.wait_for(enough)).await.is_ok();
+    let decided = verdict.wait_for(|verdict| verdict.permits(answer).is_some());
+    // Out of time, or the publishing ended: what is known by then decides.
+    let _ = tokio::time::timeout(patience, decided).await;
     let last = *verdict.borrow();
-    match (last, answer) {
-        (Some(Verdict::Broadcast), _) | (Some(Verdict::Unreachable), Answer::Payload) => Ok(()),
-        (None, _) if !decided => {
-            tracing::warn!(slot, %block_root, "still publishing");
-            Ok(())
-        }
-        _ => Err(ApiError::status(StatusCode::BAD_GATEWAY, "no beacon node took the block")),
+    if !last.permits_at_last(answer) {
+        return Err(ApiError::status(StatusCode::BAD_GATEWAY, "no beacon node took the block"));
+    }
+    if last == Verdict::Pending {
+        tracing::warn!(slot, %block_root, "still publishing");
+    }
+    Ok(())
+}
+
+/// Publishes what was unblinded before a restart, if no node is known to have taken it and its time is not over.
+pub(crate) fn resume(relay: &Arc<Relay>) {
+    let now_ms = relay.now_ms();
+    let owed = relay.ledger.views().owed();
+    for unblinded in owed.into_iter().filter(|one| now_ms <= relay.payload_until_ms(one.trace.slot)) {
+        let publisher = Arc::clone(relay);
+        relay.tasks.detach(async move {
+            let (slot, root) = (unblinded.trace.slot, unblinded.block_root);
+            let source = Arc::clone(&publisher);
+            match crate::api::blocking(move || whole(&source, &unblinded)).await.and_then(|whole| whole) {
+                Ok(contents) => {
+                    tracing::info!(slot, block_root = %root, "publishing what was unblinded before the restart");
+                    publishing::start(&publisher, Unpublished { slot, root, contents });
+                }
+                Err(error) => {
+                    let reason = error.message;
+                    tracing::error!(slot, block_root = %root, reason, "a block is lost that was unblinded before the restart");
+                }
+            }
+        });
     }
 }
 
-/// Publishes to all nodes, again and again while none judged the block and its slot lasts.
-async fn publish(
-    relay: &Relay,
-    slot: u64,
-    block_root: B256,
-    contents: &SignedBlockContents,
-    told: &watch::Sender<Option<Verdict>>,
-) {
-    loop {
-        let started = Instant::now();
-        let report =
-            relay.beacon.publish_block(contents, BroadcastValidation::ConsensusAndEquivocation).await;
-        let mut verdict = Verdict::of(&report);
-        let mut imported = report.imported();
-        // A block that is on the chain already is refused as a second one of its slot.
-        if verdict == Verdict::Refused && relay.beacon.header(&block_root.to_string()).await.is_ok() {
-            (verdict, imported) = (Verdict::Broadcast, true);
-        }
-        metrics::histogram!("earnest_relay_publish_seconds", "outcome" => verdict.name(imported))
-            .record(started.elapsed().as_secs_f64());
-        match verdict {
-            Verdict::Broadcast => {
-                tracing::info!(slot, %block_root, imported, "published");
-                let published = Published { slot, block_root, imported };
-                // The block is out; whether this is remembered decides only if it is sent again when asked again.
-                if let Err(error) = relay.ledger.write(Event::Published(published), vec![]).await {
-                    tracing::error!(slot, %error, "the published block is not in the journal");
-                }
-                told.send_replace(Some(verdict));
-                return;
-            }
-            Verdict::Refused => {
-                tracing::error!(slot, %block_root, "a beacon node refused the block");
-                told.send_replace(Some(verdict));
-                return;
-            }
-            Verdict::Unreachable | Verdict::Unsure => {
-                tracing::error!(slot, %block_root, ?verdict, "no beacon node took the block");
-                told.send_replace(Some(verdict));
-                let pause = Duration::from_millis(relay.clock.fraction_ms(1, 48));
-                if relay.now_ms() > relay.payload_until_ms(slot) {
-                    return;
-                }
-                tokio::time::sleep(pause).await;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use earnest_chain::{NodeOutcome, Published as Taken};
-
-    #[test]
-    fn only_a_400_is_a_judgement_of_the_block() {
-        let status =
-            |status| Err(ChainError::Status { endpoint: String::new(), status, message: String::new() });
-        let gone = || Err(ChainError::Unreachable { endpoint: String::new(), reason: String::new() });
-        let cases: Vec<(Vec<Result<Taken, ChainError>>, Verdict)> = vec![
-            (vec![status(400), Ok(Taken::BroadcastNotImported)], Verdict::Broadcast),
-            (vec![gone(), status(400)], Verdict::Refused),
-            (vec![status(503), status(400)], Verdict::Refused),
-            (vec![gone(), status(429)], Verdict::Unsure),
-            (vec![status(404)], Verdict::Unsure),
-            (vec![status(500)], Verdict::Unsure),
-            (vec![gone(), gone()], Verdict::Unreachable),
-        ];
-        for (outcomes, expected) in cases {
-            let nodes = outcomes.into_iter().map(|outcome| NodeOutcome { node: String::new(), outcome });
-            let report = PublishReport { nodes: nodes.collect() };
-            assert_eq!(Verdict::of(&report), expected, "{report:?}");
-        }
-    }
+/// The whole block of a record, with the payload that was on offer.
+fn whole(relay: &Relay, unblinded: &Unblinded) -> Result<SignedBlockContents, ApiError> {
+    let recorded = unblinded.block.as_ref().ok_or_else(ApiError::internal)?;
+    let candidate = relay
+        .book
+        .known(unblinded.trace.slot, unblinded.trace.block_hash)
+        .ok_or_else(|| ApiError::bad_request("its payload is not held"))?;
+    let unreadable = |error: &dyn std::fmt::Display| ApiError::bad_request(error.to_string());
+    let block = SignedBlindedBeaconBlock::from_ssz(recorded.fork, &recorded.ssz)
+        .map_err(|error| unreadable(&error))?;
+    unblind(block, PayloadAndBlobs::clone(&candidate.payload)).map_err(|error| unreadable(&error))
 }

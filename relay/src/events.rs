@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use bytes::Bytes;
 use earnest_builder_types::{
-    BidTrace, BlsPublicKey, CodecError, SignedValidatorRegistration, registrations_from_ssz,
+    BidTrace, BlsPublicKey, CodecError, ForkName, SignedValidatorRegistration, registrations_from_ssz,
     registrations_to_ssz,
 };
 use earnest_journal::Record;
@@ -66,6 +66,18 @@ pub(crate) struct Unblinded {
     pub(crate) block_number: u64,
     /// Transactions in it.
     pub(crate) transactions: u64,
+    /// What the proposer signed, to publish it after a crash. Older records are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) block: Option<BlindedSsz>,
+}
+
+/// A signed blinded block as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlindedSsz {
+    /// Its fork.
+    pub(crate) fork: ForkName,
+    /// Its SSZ; hex in JSON.
+    pub(crate) ssz: alloy_primitives::Bytes,
 }
 
 /// A block that a beacon node took.
@@ -157,6 +169,7 @@ mod tests {
                 block_root: B256::repeat_byte(1),
                 block_number: 9,
                 transactions: 3,
+                block: Some(BlindedSsz { fork: ForkName::Fulu, ssz: vec![1, 2, 255].into() }),
             }),
             Event::Published(Published { slot: 7, block_root: B256::repeat_byte(1), imported: true }),
             Event::Judged(Judged {
@@ -176,6 +189,20 @@ mod tests {
             assert_eq!(Event::read(record.kind, &record.body).unwrap(), Some(event));
         }
         assert_eq!(Event::read(999, b"later").unwrap(), None);
+    }
+
+    #[test]
+    fn an_unblinded_block_of_an_older_journal_is_read() {
+        let unblinded = Unblinded {
+            trace: BidTrace { slot: 7, ..BidTrace::default() },
+            block_root: B256::repeat_byte(1),
+            block_number: 9,
+            transactions: 3,
+            block: None,
+        };
+        let record = Event::Unblinded(unblinded.clone()).record().unwrap();
+        assert!(!record.body.windows(8).any(|bytes| bytes == b"\"block\":"), "as it was written then");
+        assert_eq!(Event::read(record.kind, &record.body).unwrap(), Some(Event::Unblinded(unblinded)));
     }
 
     #[test]

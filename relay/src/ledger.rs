@@ -214,7 +214,7 @@ mod tests {
     fn unblinded(slot: u64, root: u8) -> Event {
         let trace = BidTrace { slot, ..BidTrace::default() };
         let block_root = B256::repeat_byte(root);
-        Event::Unblinded(Unblinded { trace, block_root, block_number: 1, transactions: 0 })
+        Event::Unblinded(Unblinded { trace, block_root, block_number: 1, transactions: 0, block: None })
     }
 
     fn claim(slot: u64, root: u8) -> Vec<Claim> {

@@ -71,8 +71,11 @@ pub(crate) const METERS: &[Meter] = &[
         "earnest_relay_delivered_gwei_total",
         "What proposers were promised by payloads delivered, in gwei",
     ),
-    histogram("earnest_relay_publish_seconds", "One round of publishing a block to all beacon nodes")
-        .by(&[("outcome", &["imported", "broadcast", "refused", "unreachable", "unsure"])]),
+    histogram(
+        "earnest_relay_publish_seconds",
+        "Publishing a block, until the first beacon node took it or none will",
+    )
+    .by(&[("outcome", &["imported", "broadcast", "refused", "unreachable", "unsure"])]),
     counter("earnest_relay_submissions_total", "Builders' blocks")
         .by(&[("outcome", &["best", "held", "worse", "full", "refused"])]),
     histogram("earnest_relay_submission_seconds", "From a submission's head to its answer"),

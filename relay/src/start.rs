@@ -5,7 +5,7 @@ use crate::{
     bids::{Book, Limits, Sealer},
     builders::Builders,
     config::Config,
-    cutoff_task,
+    cutoff_task, delivery,
     duties::Duties,
     feed::Feed,
     ledger::{Ledger, LedgerError},
@@ -183,6 +183,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     });
     restore(&relay).await?;
     upkeep::survey(&relay, relay.current_slot()).await;
+    delivery::resume(&relay);
     upkeep::refresh(&relay, &beacon_part).await;
 
     let limiter = ClientLimiter::new(&relay.config.clients);

@@ -20,6 +20,9 @@ const KEPT_JUDGEMENTS: usize = 16;
 /// Delivered payloads that the data API can show.
 const KEPT_DELIVERED: usize = 10_000;
 
+/// Slots whose signed blocks stay in memory until they are published.
+const KEPT_OWED: usize = 4;
+
 /// Constraints, and what a block must hold to keep them.
 #[derive(Debug)]
 pub(crate) struct HeldConstraints {
@@ -56,6 +59,8 @@ pub(crate) struct Views {
     constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
     judgements: BTreeMap<u64, Vec<Judged>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
+    /// Those that no beacon node took yet, with the block that the proposer signed.
+    owed: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     published: BTreeMap<u64, Vec<Published>>,
     demotions: Demotions,
 }
@@ -94,7 +99,9 @@ impl Views {
                 keep(&mut self.judgements);
             }
             Event::Demoted(demoted) => self.demotions.apply(demoted),
-            Event::Unblinded(unblinded) => {
+            Event::Unblinded(mut unblinded) => {
+                self.owe(&unblinded);
+                unblinded.block = None;
                 let held = self.unblinded.entry(unblinded.trace.slot).or_default();
                 if held.iter().all(|other| other.block_root != unblinded.block_root) {
                     held.push(Arc::new(unblinded));
@@ -104,6 +111,9 @@ impl Views {
                 }
             }
             Event::Published(published) => {
+                if let Some(owed) = self.owed.get_mut(&published.slot) {
+                    owed.retain(|one| one.block_root != published.block_root);
+                }
                 let held = self.published.entry(published.slot).or_default();
                 match held.iter_mut().find(|other| other.block_root == published.block_root) {
                     Some(other) => other.imported |= published.imported,
@@ -186,6 +196,30 @@ impl Views {
         all
     }
 
+    fn owe(&mut self, unblinded: &Unblinded) {
+        let (slot, root) = (unblinded.trace.slot, unblinded.block_root);
+        if unblinded.block.is_none() || self.is_published(slot, root) {
+            return;
+        }
+        let owed = self.owed.entry(slot).or_default();
+        if owed.iter().all(|other| other.block_root != root) {
+            owed.push(Arc::new(unblinded.clone()));
+        }
+        while self.owed.len() > KEPT_OWED {
+            self.owed.pop_first();
+        }
+    }
+
+    /// Blocks of the last slots that were unblinded and that no beacon node took, with what the proposer signed.
+    pub(crate) fn owed(&self) -> Vec<Arc<Unblinded>> {
+        self.owed.values().flatten().cloned().collect()
+    }
+
+    /// Whether this block is recorded as its slot's.
+    pub(crate) fn is_unblinded(&self, slot: u64, block_root: B256) -> bool {
+        self.unblinded.get(&slot).is_some_and(|held| held.iter().any(|one| one.block_root == block_root))
+    }
+
     /// Whether a beacon node took this block before.
     pub(crate) fn is_published(&self, slot: u64, block_root: B256) -> bool {
         self.published.get(&slot).is_some_and(|held| held.iter().any(|one| one.block_root == block_root))
@@ -223,12 +257,44 @@ fn keep<T>(by_slot: &mut BTreeMap<u64, T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::BlindedSsz;
     use crate::testing::{FORK_VERSION, bls, tx};
+    use earnest_builder_types::{BidTrace, ForkName};
     use earnest_protocol::{
         Slot,
         objects::{Constraint, ConstraintsMessage, SignedConstraints},
         signing::Network,
     };
+
+    #[test]
+    fn a_block_is_owed_until_a_node_took_it() {
+        let mut views = Views::default();
+        let root = |slot: u64| B256::from(alloy_primitives::U256::from(slot));
+        let unblinded = |slot: u64, with_block: bool| {
+            let block = BlindedSsz { fork: ForkName::Fulu, ssz: vec![1].into() };
+            let trace = BidTrace { slot, ..BidTrace::default() };
+            let block = with_block.then_some(block);
+            Event::Unblinded(Unblinded {
+                trace,
+                block_root: root(slot),
+                block_number: 1,
+                transactions: 0,
+                block,
+            })
+        };
+        let owed = |views: &Views| views.owed().iter().map(|one| one.trace.slot).collect::<Vec<_>>();
+        for (slot, with_block) in [(1, true), (2, true), (2, true), (3, false), (4, true)] {
+            views.apply(unblinded(slot, with_block));
+        }
+        assert_eq!(owed(&views), [1, 2, 4], "without the signed block it cannot be published");
+        views.apply(Event::Published(Published { slot: 2, block_root: root(2), imported: false }));
+        views.apply(Event::Published(Published { slot: 4, block_root: root(5), imported: false }));
+        views.apply(unblinded(2, true));
+        assert_eq!(owed(&views), [1, 4]);
+        assert_eq!(views.delivered(u64::MAX).map(|one| one.block.clone()).collect::<Vec<_>>(), [None]);
+        (5..100).for_each(|slot| views.apply(unblinded(slot, true)));
+        assert_eq!(owed(&views), [96, 97, 98, 99], "only what may yet be published is held");
+    }
 
     #[test]
     fn constraints_bind_the_proposer_that_they_name() {

@@ -16,8 +16,8 @@ mod transport;
 pub use agreement::{AgreedHead, Standing};
 pub use beacon::{
     BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, EventTopic, Genesis, Head, LocalBlock,
-    NodeOutcome, NodeSurvey, PayloadAttributesData, PayloadAttributesEvent, PublishReport, Published, Spec,
-    Survey, SyncStatus, ValidatorRecord,
+    NodeOutcome, NodeSurvey, NodeWord, PayloadAttributesData, PayloadAttributesEvent, Publication,
+    PublishReport, Published, Spec, Survey, SyncStatus, ValidatorRecord,
 };
 pub use error::ChainError;
 pub use execution::{AccountState, ExecutionClient, ExecutionOptions};

@@ -18,10 +18,10 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use earnest_builder_types::{ForkCodec, ForkName, SignedBlockContents};
+use earnest_builder_types::{ForkCodec, ForkName, SignedBlockContents, TreeHash};
 use earnest_chain::{
     BeaconClient, BeaconEvent, BeaconOptions, BroadcastValidation, ChainError, DependentRoots, EpochDuties,
-    EventTopic, Published, Spec,
+    EventTopic, Published, Spec, Standing,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -430,4 +430,57 @@ async fn a_block_goes_to_every_node_and_each_has_its_own_word() {
     assert!(!report.imported() && report.broadcast());
     let report = client([nodes[3].clone()]).publish_block(&block(), validation).await;
     assert!(!report.imported() && !report.broadcast());
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_delays_no_other_and_one_that_is_busy_is_asked_again() {
+    let ssz = "application/octet-stream";
+    let hanging = serve(Router::new().fallback(std::future::pending::<StatusCode>)).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let busy_once = async move || match count.fetch_add(1, Ordering::SeqCst) {
+        0 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    let busy_once = serve(Router::new().route("/eth/v2/beacon/blocks", post(busy_once))).await;
+    let refusing = publishing(StatusCode::BAD_REQUEST, ssz).await;
+    let client = client([hanging, busy_once, refusing]);
+    let block = block();
+    let mut publication = client.publication(&block, BroadcastValidation::ConsensusAndEquivocation);
+    assert_eq!(publication.ranking(), [0, 1, 2]);
+    let mut status = [0; 3];
+    for _ in 0..2 {
+        let word = publication.next().await.unwrap();
+        status[word.place] = word.outcome.unwrap_err().status().unwrap();
+        assert_eq!(word.standing, Standing::Unknown);
+    }
+    assert_eq!(status, [0, 503, 400], "the one that hangs is not waited for");
+    publication.ask(1);
+    publication.ask(9);
+    let word = publication.next().await.unwrap();
+    assert_eq!((word.place, word.outcome), (1, Ok(Published::Imported)));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_a_block_that_it_has_took_it_before() {
+    let refused = async || (StatusCode::BAD_REQUEST, Json(json!({"code": 400, "message": "seen before"})));
+    let header = async move |Path(id): Path<String>| {
+        assert_eq!(id, block().message().tree_hash_root().to_string());
+        let message = json!({"slot": "1", "proposer_index": "0", "parent_root": root(0),
+            "state_root": root(0), "body_root": root(0)});
+        let header = json!({"message": message, "signature": format!("0x{}", hex_of(0, 96))});
+        Json(json!({"execution_optimistic": false, "finalized": false,
+            "data": {"root": id, "canonical": true, "header": header}}))
+    };
+    let routes = Router::new().route("/eth/v2/beacon/blocks", post(refused));
+    let has_it = serve(routes.clone().route("/eth/v1/beacon/headers/{id}", get(header))).await;
+    let hangs = std::future::pending::<StatusCode>;
+    let will_not_say = serve(routes.clone().route("/eth/v1/beacon/headers/{id}", get(hangs))).await;
+    let options = BeaconOptions { survey_timeout: Duration::from_millis(20), ..options() };
+    let client = BeaconClient::with_options([serve(routes).await, has_it, will_not_say], options).unwrap();
+    let report = client.publish_block(&block(), BroadcastValidation::ConsensusAndEquivocation).await;
+    let statuses: Vec<_> =
+        report.nodes.iter().map(|node| node.outcome.clone().map_err(|error| error.status())).collect();
+    assert_eq!(statuses, [Err(Some(400)), Ok(Published::Imported), Err(Some(400))]);
 }

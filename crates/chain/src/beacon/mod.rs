@@ -28,7 +28,7 @@ pub use events::{BeaconEvent, EventTopic, PayloadAttributesData, PayloadAttribut
 pub use genesis::{Genesis, Spec};
 pub use head::{Head, SyncStatus};
 pub use produce::LocalBlock;
-pub use publish::{BroadcastValidation, NodeOutcome, PublishReport, Published};
+pub use publish::{BroadcastValidation, NodeOutcome, NodeWord, Publication, PublishReport, Published};
 pub use survey::{NodeSurvey, Survey};
 pub use validators::ValidatorRecord;
 
