@@ -6,7 +6,6 @@
 
 use crate::{
     api::{
-        blocking,
         builder_blocks::{Options, place},
         openapi::schemas,
         read, slot_in_json, stated_fork,
@@ -51,14 +50,15 @@ pub(crate) async fn post(
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
     let judge = Arc::clone(&relay);
-    let submission = blocking(move || {
+    let decoding = move || {
+        let (body, lease) = body.into_parts();
         let (submission, proofs) = decode(&body, |slot| stated.or_else(|| judge.fork_at(slot)))?;
         let trace = submission.message();
         let required = judge.required(trace.slot, &trace.proposer_pubkey);
         check(&submission, &proofs, &required)?;
-        Ok::<_, ApiError>(submission)
-    })
-    .await??;
+        Ok::<_, ApiError>((submission, lease))
+    };
+    let (submission, _lease) = relay.submitting.run(decoding).await??;
     place(relay, submission, options.cancels(), received_at_ms).await
 }
 
