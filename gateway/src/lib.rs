@@ -307,7 +307,8 @@ pub async fn start(mut config: Config, shutdown: CancellationToken) -> Result<Ru
         shutdown: supervisor.token(),
     });
     let router = api::router(state, &limiter).merge(operation_router(health, metrics_handle()?));
-    supervisor.spawn("api", serve(listener, router, ServerLimits::default(), supervisor.token()));
+    let limits = ServerLimits { exempt: config.clients.trusted_proxies.clone(), ..ServerLimits::default() };
+    supervisor.spawn("api", serve(listener, router, limits, supervisor.token()));
     tracing::info!(address = %local, committer = %address, "gateway listens");
     Ok(Running { address: local, committer: address, supervisor, journal })
 }

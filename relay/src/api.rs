@@ -27,11 +27,17 @@ use axum::{
     extract::{Path, Request, rejection::PathRejection},
     routing::{get, post},
 };
-use bytes::Bytes;
 use earnest_builder_types::ForkName;
-use earnest_http::{ApiError, BodyLimits, read_body};
+use earnest_http::{
+    ApiError, BodyBudget, BodyLimits, LeasedBody, LimitConfig, PeerAddr, limit::client_address,
+    read_leased_body,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
-use std::{str::FromStr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+    sync::Arc,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Names the fork of a body.
@@ -84,11 +90,22 @@ pub(crate) fn unlimited(relay: Arc<Relay>) -> Router {
         .with_state(relay)
 }
 
-/// Head and whole body of a request.
-pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<(Parts, Bytes), ApiError> {
+/// What a body may cost, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) limits: BodyLimits,
+    pub(crate) budget: &'a BodyBudget,
+    pub(crate) clients: &'a LimitConfig,
+}
+
+/// Head and whole body of a request. Its bytes count in the budget until what is returned, or its lease, is dropped.
+pub(crate) async fn read(request: Request, terms: Terms<'_>) -> Result<(Parts, LeasedBody), ApiError> {
     let (parts, body) = request.into_parts();
-    let bytes = read_body(&parts.headers, body, limits).await?;
-    Ok((parts, bytes))
+    let peer = parts.extensions.get::<PeerAddr>();
+    let peer = peer.map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let client = client_address(peer, &parts.headers, &terms.clients.trusted_proxies);
+    let body = read_leased_body(&parts.headers, body, terms.limits, terms.budget.lease(client)).await?;
+    Ok((parts, body))
 }
 
 /// The path's parameters.

@@ -121,6 +121,16 @@ pub struct Bounds {
     pub body_bytes: usize,
     /// Milliseconds for a body to arrive. Default 5,000.
     pub body_ms: u64,
+    /// Bytes of bodies held at once, from their first byte until the work on them is done; what is made of a body may take
+    /// as many again. Beyond, 503. Default 1 GiB.
+    pub body_budget_bytes: usize,
+    /// Of them, those of one client; beyond, 429. At least twice the largest body. Default 128 MiB.
+    pub body_budget_per_client: usize,
+    /// Bytes of blinded blocks held at once, beside the other bodies; an eighth of them of one client. Default 256 MiB.
+    pub blinded_budget_bytes: usize,
+    /// Submissions that are decoded, checked or put on offer at once; others wait for a second, then 503. Default 0: twice
+    /// the cores, and at least 4.
+    pub submissions_at_once: usize,
     /// Registrations held. Default 1,500,000.
     pub registrations: usize,
     /// Bids held for one slot: one for each builder, parent and proposer. Those of least use go first. Default 256.
@@ -154,6 +164,10 @@ impl Default for Bounds {
             registration_bytes: 32 << 20,
             body_bytes: 2 << 20,
             body_ms: 5_000,
+            body_budget_bytes: 1 << 30,
+            body_budget_per_client: 128 << 20,
+            blinded_budget_bytes: 256 << 20,
+            submissions_at_once: 0,
             registrations: 1_500_000,
             bids_per_slot: 256,
             offered_per_slot: 64,

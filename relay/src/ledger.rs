@@ -3,22 +3,17 @@
 use crate::{
     events::{Event, EventError},
     views::Views,
+    writable::Writable,
 };
 use earnest_http::ApiError;
 use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, ReadError};
 use parking_lot::{RwLock, RwLockReadGuard};
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, path::Path, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// Records read at once when folding.
 const FOLD_RECORDS: usize = 1024;
 const FOLD_BYTES: usize = 16 << 20;
-/// How long it is believed that writes are taken, or are not.
-const WRITABLE_FOR: Duration = Duration::from_millis(200);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +73,7 @@ struct Inner {
     views: RwLock<Views>,
     broken: CancellationToken,
     decide: tokio::sync::Mutex<()>,
-    asked: RwLock<Option<(Instant, bool)>>,
+    writable: Writable,
 }
 
 impl Ledger {
@@ -100,11 +95,11 @@ impl Ledger {
             }
         }
         let inner = Inner {
+            writable: Writable::new(journal.writable()),
             journal,
             views: RwLock::new(views),
             broken: CancellationToken::new(),
             decide: tokio::sync::Mutex::new(()),
-            asked: RwLock::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -155,9 +150,16 @@ impl Ledger {
         written.await.map_err(|_| WriteError::Stopped)?
     }
 
-    /// Whether writes are taken now: the disk has room.
-    pub(crate) fn writable(&self) -> Result<(), AppendError> {
-        self.inner.journal.writable()
+    /// Whether writes are taken, or were a moment ago. Waits for none that is being taken.
+    pub(crate) fn writable(&self) -> Result<(), String> {
+        self.inner.writable.get()
+    }
+
+    /// Keeps known whether writes are taken, until shutdown.
+    pub(crate) async fn watch(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+        let journal = self.inner.journal.clone();
+        self.inner.writable.watch(move || journal.writable(), shutdown).await;
+        Ok(())
     }
 
     /// Records of the journal, and its bytes on the disk; 0 bytes if they cannot be told.
@@ -166,26 +168,9 @@ impl Ledger {
         (journal.head(), journal.disk_bytes().unwrap_or_default())
     }
 
-    /// Whether new promises may be made, such as to deliver a header's payload: writes are taken, or were a moment ago.
-    pub(crate) async fn may_promise(&self) -> bool {
-        let asked = *self.inner.asked.read();
-        if let Some((at, answer)) = asked
-            && at.elapsed() < WRITABLE_FOR
-        {
-            return answer;
-        }
-        let ledger = self.clone();
-        let writable = tokio::task::spawn_blocking(move || ledger.writable());
-        let answer = match writable.await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the journal takes no writes");
-                false
-            }
-            Err(_) => false,
-        };
-        *self.inner.asked.write() = Some((Instant::now(), answer));
-        answer
+    /// Whether new promises may be made, such as to deliver a header's payload.
+    pub(crate) fn may_promise(&self) -> bool {
+        self.writable().is_ok()
     }
 
     /// Ends when the journal takes nothing more. What the disk holds is known again only after a new start.
@@ -246,7 +231,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = Options { free_space_floor: u64::MAX / 2, ..Options::default() };
         let ledger = Ledger::open(directory.path(), options).unwrap();
-        assert!(!ledger.may_promise().await);
+        assert!(!ledger.may_promise());
         let refused = ledger.write(unblinded(5, 1), claim(5, 1)).await;
         assert!(matches!(refused, Err(WriteError::Journal(AppendError::NoSpace { .. }))), "{refused:?}");
         ledger.write_owed(unblinded(5, 1), claim(5, 1)).await.unwrap();
@@ -254,7 +239,7 @@ mod tests {
         assert!(matches!(refused, Err(WriteError::Claimed)), "{refused:?}");
         ledger.close();
         let ledger = open(directory.path());
-        assert!(ledger.may_promise().await);
+        assert!(ledger.may_promise());
     }
 
     #[tokio::test]

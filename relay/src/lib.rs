@@ -13,6 +13,7 @@
 //! | `slots` | at each slot's start: which beacon nodes are in order, and what is past is dropped |
 //! | `cutoffs` | at each slot's cut-off: what of its constraints can be included |
 //! | `journal` | ends the relay if the journal takes nothing more |
+//! | `writable` | five times a second, whether the journal takes writes |
 //! | `received` | writes the bids that came, some times a second, for the data API |
 //! | `meters` | once a second, the gauges of what is held |
 //!
@@ -46,8 +47,10 @@ mod submission;
 #[cfg(test)]
 mod testing;
 mod top_bids;
+mod turns;
 mod upkeep;
 mod views;
+mod writable;
 
 pub use builders::BuildersConfig;
 pub use config::{Bounds, Config, SimulationConfig, TimingConfig};

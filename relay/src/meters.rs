@@ -124,6 +124,8 @@ pub(crate) const METERS: &[Meter] = &[
     )
     .by(&[("route", &[]), ("status", &[])]),
     counter("earnest_http_limited_total", "Requests refused because their client sent too many"),
+    counter("earnest_http_bodies_refused_total", "Bodies refused because as many bytes are held as may be")
+        .by(&[("budget", &["client", "process"])]),
     counter("earnest_http_connections_refused_total", "Connections closed because their client has too many"),
     counter("earnest_http_panics_total", "Requests that met a defect, answered by 500"),
 ];

@@ -28,16 +28,18 @@ pub(crate) struct Judged {
     pub(crate) bad: Vec<BlsPublicKey>,
 }
 
-/// What is worth a look at its signature.
+/// What is worth more than a look.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
-    /// To be verified.
-    pub(crate) new: Vec<SignedValidatorRegistration>,
+    /// Newer ones of validators that are registered: to be verified.
+    pub(crate) updates: Vec<SignedValidatorRegistration>,
+    /// Those of keys that are not registered: to be verified if they are validators'.
+    pub(crate) strangers: Vec<SignedValidatorRegistration>,
     /// Keys of those that are signed for a time that has not come.
     pub(crate) early: Vec<BlsPublicKey>,
 }
 
-/// What has to be verified: for each validator the newest, if it is newer than the one held, whose time `held` tells. Those
+/// What may have to be verified: for each validator the newest, if it is newer than the one held, whose time `held` tells. Those
 /// that are no newer cost no cryptography and are passed over without an error, as validators send the same ones every epoch.
 pub(crate) fn fresh(
     all: Vec<SignedValidatorRegistration>,
@@ -45,7 +47,7 @@ pub(crate) fn fresh(
     held: impl Fn(&BlsPublicKey) -> Option<u64>,
 ) -> Fresh {
     let mut early = Vec::new();
-    let mut newest: HashMap<BlsPublicKey, SignedValidatorRegistration> = HashMap::new();
+    let mut newest: HashMap<BlsPublicKey, (bool, SignedValidatorRegistration)> = HashMap::new();
     for registration in all {
         let (key, timestamp) = (registration.message.pubkey, registration.message.timestamp);
         if timestamp > now_secs.saturating_add(MAX_AHEAD_SECS) {
@@ -53,12 +55,40 @@ pub(crate) fn fresh(
             continue;
         }
         let known = held(&key);
-        let seen = newest.get(&key).map(|seen| seen.message.timestamp);
+        let seen = newest.get(&key).map(|(_, seen)| seen.message.timestamp);
         if known.max(seen).is_none_or(|known| timestamp > known) {
-            newest.insert(key, registration);
+            newest.insert(key, (known.is_some(), registration));
         }
     }
-    Fresh { new: newest.into_values().collect(), early }
+    let mut fresh = Fresh { early, ..Fresh::default() };
+    for (is_known, registration) in newest.into_values() {
+        let of = if is_known { &mut fresh.updates } else { &mut fresh.strangers };
+        of.push(registration);
+    }
+    fresh
+}
+
+/// Takes out the new validators for which there is no room beside those held, and returns their keys. Updates need none.
+pub(crate) fn fit(
+    good: &mut Vec<SignedValidatorRegistration>,
+    most: usize,
+    held: &Registrations,
+) -> Vec<BlsPublicKey> {
+    let mut room = most.saturating_sub(held.len());
+    let mut full = Vec::new();
+    good.retain(|one| {
+        let key = &one.message.pubkey;
+        if held.timestamp(key).is_some() {
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        if !fits {
+            full.push(*key);
+        }
+        fits
+    });
+    full
 }
 
 /// Verifies signatures, many at once; one that is bad harms no other, but many bad ones end it.
@@ -94,21 +124,32 @@ pub(crate) struct Untaken {
     pub(crate) early: Vec<BlsPublicKey>,
     /// No beacon node knows the key as that of a validator that is active or about to be.
     pub(crate) unknown: Vec<BlsPublicKey>,
+    /// They are new, and there is no room for more.
+    pub(crate) full: Vec<BlsPublicKey>,
 }
 
 impl Untaken {
     /// Whether every one was taken.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_right() && self.full.is_empty()
+    }
+}
+
+impl Untaken {
+    /// Whether nothing is wrong with any.
+    fn is_right(&self) -> bool {
         self.bad.is_empty() && self.early.is_empty() && self.unknown.is_empty()
     }
 }
 
-/// The answer to a list of which some were not taken; the others are registered.
+/// The answer to a list of which some were not taken; the others are registered. 503 if the relay has no room for them, 400
+/// if anything is wrong with them.
 pub(crate) fn refusal(untaken: &Untaken) -> ApiError {
     let causes = [
         ("signature does not verify", &untaken.bad),
         ("timestamp is in the future", &untaken.early),
         ("not an active or pending validator", &untaken.unknown),
+        ("the relay holds as many registrations as it can, and not that of", &untaken.full),
     ];
     let told = causes.iter().filter(|(_, keys)| !keys.is_empty()).map(|(cause, keys)| {
         let names: Vec<String> = keys.iter().take(NAMED).map(ToString::to_string).collect();
@@ -116,7 +157,8 @@ pub(crate) fn refusal(untaken: &Untaken) -> ApiError {
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         format!("{cause}: {}{more}", names.join(", "))
     });
-    ApiError::bad_request(told.collect::<Vec<String>>().join("; "))
+    let told = told.collect::<Vec<String>>().join("; ");
+    if untaken.is_right() { ApiError::unavailable(told) } else { ApiError::bad_request(told) }
 }
 
 #[cfg(test)]
@@ -158,7 +200,11 @@ mod tests {
         ];
         for (given, expected) in cases {
             let all = given.iter().map(|(key, time)| registration(*key, *time)).collect();
-            assert_eq!(times(fresh(all, NOW, lookup).new), expected, "{given:?}");
+            let Fresh { updates, strangers, early } = fresh(all, NOW, lookup);
+            assert!(updates.iter().all(|one| one.message.pubkey == held.message.pubkey), "{given:?}");
+            assert!(strangers.iter().all(|one| one.message.pubkey != held.message.pubkey), "{given:?}");
+            assert!(early.is_empty(), "{given:?}");
+            assert_eq!(times([updates, strangers].concat()), expected, "{given:?}");
         }
     }
 
@@ -166,7 +212,7 @@ mod tests {
     fn one_of_the_future_names_itself_and_harms_no_other() {
         let early = registration(2, NOW + 11);
         let judged = fresh(vec![registration(1, 5), early.clone(), registration(3, 5)], NOW, |_| None);
-        assert_eq!(judged.new.len(), 2);
+        assert_eq!(judged.strangers.len(), 2);
         assert_eq!(judged.early, [early.message.pubkey]);
         let error = refusal(&Untaken { early: judged.early, ..Untaken::default() });
         assert_eq!(error.body()["code"], 400);
@@ -181,6 +227,28 @@ mod tests {
                 .message
                 .ends_with(&format!("; not an active or pending validator: {}", BlsPublicKey::ZERO))
         );
+    }
+
+    #[test]
+    fn updates_need_no_room() {
+        let mut held = Registrations::default();
+        held.insert(&registration(1, 5));
+        let cases: [(usize, &[u8], &[u8]); 4] =
+            [(1, &[1], &[2, 3]), (2, &[2, 1], &[3]), (3, &[2, 1, 3], &[]), (0, &[1], &[2, 3])];
+        for (most, expected, refused) in cases {
+            let mut good = vec![registration(2, 6), registration(1, 6), registration(3, 6)];
+            let full = fit(&mut good, most, &held);
+            let of = |keys: &[u8]| keys.iter().map(|key| registration(*key, 6)).collect::<Vec<_>>();
+            assert_eq!(good, of(expected), "{most}");
+            let keys: Vec<_> = of(refused).iter().map(|one| one.message.pubkey).collect();
+            assert_eq!(full, keys, "{most}");
+        }
+        let key = BlsPublicKey::ZERO;
+        let full = Untaken { full: vec![key], ..Untaken::default() };
+        let error = refusal(&full);
+        assert_eq!(error.status.as_u16(), 503);
+        assert!(error.message.ends_with(&format!("not that of: {key}")), "{}", error.message);
+        assert_eq!(refusal(&Untaken { bad: vec![key], ..full }).status.as_u16(), 400);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The relay's state, shared by its endpoints and tasks.
 
 use crate::{
-    api::StatusPage,
+    api::{StatusPage, Terms},
     bids::{BidKey, Book},
     builders::Builders,
     config::Config,
@@ -14,11 +14,12 @@ use crate::{
     received::Received,
     simulation::Simulator,
     streams::Streams,
+    turns::Turns,
 };
 use alloy_primitives::B256;
 use earnest_builder_types::{BidTrace, BlsPublicKey, ForkName, domain::beacon_proposer_domain};
 use earnest_chain::{BeaconClient, ExecutionClient, SlotClock, Spec};
-use earnest_http::{ApiError, BodyLimits, Supervisor, health::Health};
+use earnest_http::{ApiError, BodyBudget, BodyLimits, Supervisor, health::Health};
 use earnest_protocol::{
     objects::{DelegationReceipt, SignedDelegationReceipt},
     signing::EcdsaSecret,
@@ -57,8 +58,16 @@ pub(crate) struct Relay {
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
-    /// Lists of registrations that are verified at once.
+    /// Lists of registrations that are read or verified at once.
     pub(crate) registering: Semaphore,
+    /// Lists of registrations whose unknown keys the beacon nodes are asked for at once.
+    pub(crate) asking: Semaphore,
+    /// Blocks of builders that are worked on at once.
+    pub(crate) submitting: Turns,
+    /// Bytes of blinded blocks.
+    pub(crate) blinded_bodies: BodyBudget,
+    /// Bytes of all other bodies.
+    pub(crate) bodies: BodyBudget,
     /// Execution clients, asked in turn for the parent's state.
     pub(crate) execution: Vec<ExecutionClient>,
     /// Slots whose constraints were judged on the parent's state.
@@ -138,9 +147,19 @@ impl Relay {
         registration.map_or(UNREGISTERED_GAS_LIMIT, |one| one.message.gas_limit)
     }
 
-    /// Limits of a body of at most `max_bytes`.
-    pub(crate) const fn body(&self, max_bytes: usize) -> BodyLimits {
-        BodyLimits { max_bytes, max_time: Duration::from_millis(self.config.bounds.body_ms) }
+    /// Terms of a body of at most `max_bytes`.
+    pub(crate) const fn body(&self, max_bytes: usize) -> Terms<'_> {
+        self.terms(max_bytes, &self.bodies)
+    }
+
+    /// Terms of a blinded block, which other bodies leave its room.
+    pub(crate) const fn blinded_body(&self) -> Terms<'_> {
+        self.terms(self.config.bounds.body_bytes, &self.blinded_bodies)
+    }
+
+    const fn terms<'a>(&'a self, max_bytes: usize, budget: &'a BodyBudget) -> Terms<'a> {
+        let max_time = Duration::from_millis(self.config.bounds.body_ms);
+        Terms { limits: BodyLimits { max_bytes, max_time }, budget, clients: &self.config.clients }
     }
 
     /// Remembers that a builder's block failed.

@@ -16,13 +16,15 @@ use crate::{
     simulation::Simulator,
     spool::Spool,
     streams::Streams,
+    turns::Turns,
     upkeep,
 };
 use alloy_primitives::Address;
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
 use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
 use earnest_http::{
-    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
+    BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
+    telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
@@ -42,8 +44,11 @@ const BEACON_RETRY: Duration = Duration::from_millis(250);
 /// Time for one call of an execution client.
 const EXECUTION_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// Lists of registrations that are verified at once.
+/// Lists of registrations that are read or verified at once, and whose unknown keys beacon nodes are asked for at once.
 const REGISTERING: usize = 2;
+const ASKING: usize = 4;
+/// The part of the blinded blocks' budget that is one client's.
+const BLINDED_SHARES: usize = 8;
 
 /// Why a relay did not start.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +159,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
     journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
+    tasks.spawn("writable", ledger.clone().watch(tasks.token()));
+    let bounds = config.bounds;
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
         opt_in: Box::new(Listed::new(&config.opted_in)),
@@ -173,6 +180,13 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         health: health.clone(),
         tasks: tasks.clone(),
         registering: Semaphore::new(REGISTERING),
+        asking: Semaphore::new(ASKING),
+        submitting: Turns::new(bounds.submissions_at_once),
+        blinded_bodies: BodyBudget::new(
+            bounds.blinded_budget_bytes,
+            bounds.blinded_budget_bytes / BLINDED_SHARES,
+        ),
+        bodies: BodyBudget::new(bounds.body_budget_bytes, bounds.body_budget_per_client),
         execution: execution_clients(&config)?,
         judged: Mutex::default(),
         ask_proposers: Notify::new(),
@@ -191,7 +205,11 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         .guard(api::router(Arc::clone(&relay)))
         .merge(api::unlimited(Arc::clone(&relay)))
         .merge(operation_router(health.clone(), metrics));
-    let limits = ServerLimits { max_connections: relay.config.bounds.connections, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        max_connections: bounds.connections,
+        exempt: relay.config.clients.trusted_proxies.clone(),
+        ..ServerLimits::default()
+    };
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay)));
     tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));

@@ -1,5 +1,6 @@
 //! Bodies read whole, bounded in size before and after decompression and in time.
 
+use crate::budget::BodyLease;
 use crate::error::ApiError;
 use axum::body::Body;
 use bytes::Bytes;
@@ -7,7 +8,15 @@ use flate2::write::MultiGzDecoder;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::time::Duration;
+
+/// Least memory for a body that has bytes.
+const LEAST_ROOM: usize = 8 << 10;
+/// How long a body waits for its turn at being decompressed.
+const INFLATE_WAIT: Duration = Duration::from_secs(1);
+/// Seconds after which a body may find room again.
+const RETRY_AFTER: u64 = 1;
 
 /// What a body may cost.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +52,12 @@ pub enum BodyError {
     /// 400: the connection ended or broke the framing.
     #[error("body ended early")]
     Broken,
+    /// 503 `busy`: the process holds as many bytes of bodies as it may.
+    #[error("the server works on as many requests as it can: try again")]
+    Busy,
+    /// 429 `busy`: the client has as many bytes of bodies here as it may.
+    #[error("too much is being read from this address: wait for the answers to earlier requests")]
+    ClientBusy,
 }
 
 impl From<BodyError> for ApiError {
@@ -52,8 +67,37 @@ impl From<BodyError> for ApiError {
             BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             BodyError::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             BodyError::Gzip | BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::Busy | BodyError::ClientBusy => {
+                let status = match error {
+                    BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                    _ => StatusCode::TOO_MANY_REQUESTS,
+                };
+                return Self::named(status, "busy", error.to_string()).retry_after(RETRY_AFTER);
+            }
         };
         Self::status(status, error.to_string())
+    }
+}
+
+/// A body read whole, with the bytes of the budget that it takes.
+#[derive(Debug)]
+pub struct LeasedBody {
+    bytes: Bytes,
+    lease: BodyLease,
+}
+
+impl LeasedBody {
+    /// The bytes, and their lease for whoever goes on with what is made of them.
+    pub fn into_parts(self) -> (Bytes, BodyLease) {
+        (self.bytes, self.lease)
+    }
+}
+
+impl Deref for LeasedBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -62,15 +106,39 @@ impl From<BodyError> for ApiError {
 /// Decompression stops at the limit, so a small body that unfolds into a large one costs no more
 /// than an honest one.
 pub async fn read_body(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Bytes, BodyError> {
+    Ok(read_leased_body(headers, body, limits, BodyLease::unlimited()).await?.bytes)
+}
+
+/// As [`read_body`], within a budget: what arrives and what it unfolds into is taken from the lease's.
+///
+/// Decompression runs where it holds up no other request, as many at once as there are cores.
+pub async fn read_leased_body(
+    headers: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+    lease: BodyLease,
+) -> Result<LeasedBody, BodyError> {
+    let BodyLimits { max_bytes, max_time } = limits;
     let gzip = is_gzip(headers)?;
     let stated =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if stated.is_some_and(|length| length > limits.max_bytes as u64) {
-        return Err(BodyError::TooLarge(limits.max_bytes));
+    if stated.is_some_and(|length| length > max_bytes as u64) {
+        return Err(BodyError::TooLarge(max_bytes));
     }
-    tokio::time::timeout(limits.max_time, collect(body, gzip, limits.max_bytes))
+    let sent = tokio::time::timeout(max_time, collect(body, Bounded::new(max_bytes, lease)))
         .await
-        .map_err(|_| BodyError::TooSlow(limits.max_time))?
+        .map_err(|_| BodyError::TooSlow(max_time))??;
+    if !gzip {
+        return Ok(LeasedBody { bytes: sent.bytes.into(), lease: sent.lease });
+    }
+    let turns = sent.lease.budget().inflating();
+    let turn = tokio::time::timeout(INFLATE_WAIT, turns.acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(BodyError::Busy) };
+    let inflated = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        inflate(sent)
+    });
+    inflated.await.map_err(|_| BodyError::Broken)?
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, BodyError> {
@@ -91,44 +159,62 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, BodyError> {
     Ok(gzip)
 }
 
-async fn collect(mut body: Body, gzip: bool, max_bytes: usize) -> Result<Bytes, BodyError> {
-    let mut wire = 0usize;
-    let mut plain = Bounded { bytes: Vec::new(), max_bytes };
-    let mut decoder = gzip.then(|| MultiGzDecoder::new(Bounded { bytes: Vec::new(), max_bytes }));
+async fn collect(mut body: Body, mut sent: Bounded) -> Result<Bounded, BodyError> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        wire = wire.saturating_add(data.len());
-        if wire > max_bytes {
-            return Err(BodyError::TooLarge(max_bytes));
-        }
-        match &mut decoder {
-            Some(decoder) => decoder.write_all(&data).map_err(|error| gzip_error(&error, max_bytes))?,
-            None => plain.write_all(&data).map_err(|_| BodyError::TooLarge(max_bytes))?,
-        }
+        sent.push(&data)?;
     }
-    let out = match decoder {
-        Some(decoder) => decoder.finish().map_err(|error| gzip_error(&error, max_bytes))?,
-        None => plain,
-    };
-    Ok(out.bytes.into())
+    Ok(sent)
 }
 
-fn gzip_error(error: &io::Error, max_bytes: usize) -> BodyError {
-    if error.kind() == io::ErrorKind::FileTooLarge { BodyError::TooLarge(max_bytes) } else { BodyError::Gzip }
+/// Unfolds a body until its end or its limit. Blocks.
+fn inflate(sent: Bounded) -> Result<LeasedBody, BodyError> {
+    let Bounded { bytes, max_bytes, lease } = sent;
+    let mut decoder = MultiGzDecoder::new(Bounded::new(max_bytes, lease));
+    decoder.write_all(&bytes).map_err(gzip_error)?;
+    let mut plain = decoder.finish().map_err(gzip_error)?;
+    plain.lease.give_back(bytes.capacity());
+    drop(bytes);
+    Ok(LeasedBody { bytes: plain.bytes.into(), lease: plain.lease })
 }
 
-/// A buffer that refuses to grow past its limit.
+/// Why a decoder stopped: its output took no more, or its input is no gzip.
+fn gzip_error(error: io::Error) -> BodyError {
+    error.downcast().unwrap_or(BodyError::Gzip)
+}
+
+/// A buffer that refuses to grow past its limit or its lease.
+#[derive(Debug)]
 struct Bounded {
     bytes: Vec<u8>,
     max_bytes: usize,
+    lease: BodyLease,
+}
+
+impl Bounded {
+    fn new(max_bytes: usize, lease: BodyLease) -> Self {
+        Self { bytes: Vec::new(), max_bytes, lease }
+    }
+
+    fn push(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        let needed = self.bytes.len().saturating_add(data.len());
+        if needed > self.max_bytes {
+            return Err(BodyError::TooLarge(self.max_bytes));
+        }
+        let room = self.bytes.capacity();
+        if needed > room {
+            let target = room.saturating_mul(2).max(LEAST_ROOM).min(self.max_bytes).max(needed);
+            self.lease.take(target.saturating_sub(room))?;
+            self.bytes.reserve_exact(target.saturating_sub(self.bytes.len()));
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
 }
 
 impl Write for Bounded {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.bytes.len().saturating_add(data.len()) > self.max_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(data);
+        self.push(data).map_err(io::Error::other)?;
         Ok(data.len())
     }
 
@@ -140,9 +226,11 @@ impl Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::BodyBudget;
     use flate2::{Compression, write::GzEncoder};
     use futures::stream;
     use http::HeaderValue;
+    use std::net::IpAddr;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -221,10 +309,77 @@ mod tests {
             (BodyError::Encoding, 415),
             (BodyError::Gzip, 400),
             (BodyError::Broken, 400),
+            (BodyError::Busy, 503),
+            (BodyError::ClientBusy, 429),
         ];
         for (error, status) in cases {
             assert_eq!(ApiError::from(error).status.as_u16(), status);
         }
+    }
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    /// A body of which some has come and the rest never does.
+    fn unfinished(bytes: usize) -> Body {
+        let first = stream::iter([Ok::<_, io::Error>(Bytes::from(vec![1; bytes]))]);
+        Body::from_stream(futures::StreamExt::chain(first, stream::pending()))
+    }
+
+    #[tokio::test]
+    async fn many_bodies_stay_within_the_budget() {
+        let budget = BodyBudget::new(256 << 10, 128 << 10);
+        let limits = BodyLimits { max_time: Duration::MAX, ..BodyLimits::of(1 << 20) };
+        let none = HeaderMap::new();
+        let mut waiting = Vec::new();
+        for last in [1, 1, 2, 2] {
+            let mut reading =
+                Box::pin(read_leased_body(&none, unfinished(64 << 10), limits, budget.lease(client(last))));
+            assert!(futures::poll!(reading.as_mut()).is_pending());
+            waiting.push(reading);
+        }
+        assert_eq!(budget.held(), 256 << 10);
+        let another = |last| read_leased_body(&none, Body::from("x"), limits, budget.lease(client(last)));
+        assert_eq!(another(1).await.unwrap_err(), BodyError::ClientBusy);
+        assert_eq!(another(3).await.unwrap_err(), BodyError::Busy);
+        waiting.pop();
+        let (bytes, lease) = another(3).await.unwrap().into_parts();
+        assert_eq!((&bytes[..], lease.bytes()), (&b"x"[..], LEAST_ROOM));
+        drop(waiting);
+        assert_eq!(budget.held(), lease.bytes(), "held as long as the lease, not as the request");
+        drop(lease);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_body_unfolds_into_counts() {
+        let budget = BodyBudget::new(256 << 10, usize::MAX);
+        let limits = BodyLimits::of(32 << 20);
+        let bomb = Body::from(gzip(&vec![0; 32 << 20]));
+        let lease = budget.lease(client(1));
+        let refused = read_leased_body(&encoding("gzip"), bomb, limits, lease).await;
+        assert_eq!(refused.unwrap_err(), BodyError::Busy);
+        assert_eq!(budget.held(), 0);
+        let body = Body::from(gzip(&vec![0; 64 << 10]));
+        let read = read_leased_body(&encoding("gzip"), body, limits, budget.lease(client(1))).await.unwrap();
+        assert_eq!((read.len(), budget.held()), (64 << 10, 64 << 10), "the compressed bytes are given back");
+    }
+
+    #[tokio::test]
+    async fn bodies_take_turns_at_being_decompressed() {
+        let budget = BodyBudget::new(usize::MAX, usize::MAX);
+        let turns = budget.inflating();
+        let cores = u32::try_from(turns.available_permits()).unwrap();
+        let all = turns.acquire_many_owned(cores).await.unwrap();
+        let headers = encoding("gzip");
+        let read = |lease| read_leased_body(&headers, gzip(b"hello").into(), BodyLimits::of(100), lease);
+        let mut reading = Box::pin(read(budget.lease(client(1))));
+        assert!(futures::poll!(reading.as_mut()).is_pending());
+        let other = BodyBudget::new(usize::MAX, usize::MAX);
+        assert_eq!(&*read(other.lease(client(1))).await.unwrap(), b"hello", "another budget, other turns");
+        drop(all);
+        assert_eq!(&*reading.await.unwrap(), b"hello");
     }
 
     /// Any bytes sent as gzip: no panic, never more than the limit.

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod body;
+pub mod budget;
 pub mod client_streams;
 pub mod error;
 pub mod health;
@@ -20,7 +21,8 @@ pub mod supervise;
 pub mod telemetry;
 mod unread;
 
-pub use body::{BodyError, BodyLimits, read_body};
+pub use body::{BodyError, BodyLimits, LeasedBody, read_body, read_leased_body};
+pub use budget::{BodyBudget, BodyLease};
 pub use client_streams::{ClientStream, ClientStreams};
 pub use error::{ApiError, Code};
 pub use health::Health;

@@ -127,6 +127,7 @@ fn unread(error: &BodyError, max_bytes: usize) -> ApiError {
         BodyError::Gzip | BodyError::Broken => {
             ApiError::named(StatusCode::BAD_REQUEST, "bad_encoding", message)
         }
+        BodyError::Busy | BodyError::ClientBusy => error.clone().into(),
     }
 }
 

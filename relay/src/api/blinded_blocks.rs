@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use earnest_builder_types::{ForkCodec, ForkName, PayloadAndBlobs, SignedBlindedBeaconBlock};
-use earnest_http::{ApiError, Media, accept, content_type};
+use earnest_http::{ApiError, BodyLease, Media, accept, content_type};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Answer<'a> {
 
 pub(crate) async fn post_v1(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, ApiError> {
     let media = accept(request.headers(), &[Media::Json, Media::Ssz])?;
-    let block = decode(&relay, request).await?;
+    let (block, _lease) = decode(&relay, request).await?;
     let fork = block.fork();
     let payload = delivery::deliver(relay, block, delivery::Answer::Payload).await?;
     let body = match media {
@@ -40,14 +40,16 @@ pub(crate) async fn post_v2(
     State(relay): State<Arc<Relay>>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let block = decode(&relay, request).await?;
+    let (block, _lease) = decode(&relay, request).await?;
     delivery::deliver(relay, block, delivery::Answer::Accepted).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn decode(relay: &Relay, request: Request) -> Result<SignedBlindedBeaconBlock, ApiError> {
+/// The block, and the lease of its body's bytes.
+async fn decode(relay: &Relay, request: Request) -> Result<(SignedBlindedBeaconBlock, BodyLease), ApiError> {
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
-    let (parts, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
+    let (parts, body) = read(request, relay.blinded_body()).await?;
+    let (body, lease) = body.into_parts();
     let fork = fork_of(relay, media, &parts.headers, &body)?;
     let decoded = match media {
         Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, &body),
@@ -59,7 +61,7 @@ async fn decode(relay: &Relay, request: Request) -> Result<SignedBlindedBeaconBl
             .unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))
     })?;
     check_fork(relay, block.message().slot(), fork)?;
-    Ok(block)
+    Ok((block, lease))
 }
 
 fn check_fork(relay: &Relay, slot: u64, stated: ForkName) -> Result<(), ApiError> {

@@ -6,7 +6,6 @@
 
 use crate::{
     api::{
-        blocking,
         builder_blocks::{self, Options, place},
         openapi::schemas,
         read, slot_in_json, stated_fork,
@@ -52,15 +51,16 @@ pub(crate) async fn post(
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
     let judge = Arc::clone(&relay);
-    let submission = blocking(move || {
+    let decoding = move || {
+        let (body, lease) = body.into_parts();
         let (submission, proofs) = decode(&body, |slot| stated.or_else(|| judge.fork_at(slot)))?;
         // Whose block it is comes first: what a slot must hold is not for everyone to ask.
         builder_blocks::check(&judge, &submission)?;
         let required = judge.required(&BidKey::of(submission.message()));
         check(&submission, &proofs, &required)?;
-        Ok::<_, ApiError>(submission)
-    })
-    .await??;
+        Ok::<_, ApiError>((submission, lease))
+    };
+    let (submission, _lease) = relay.submitting.run(decoding).await??;
     place(relay, submission, options.cancels(), received_at_ms).await
 }
 

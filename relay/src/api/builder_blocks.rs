@@ -1,7 +1,7 @@
 //! `POST /relay/v1/builder/blocks`
 
 use crate::{
-    api::{blocking, read, slot_in_json, stated_fork},
+    api::{read, slot_in_json, stated_fork},
     bids::{BidKey, Candidate, Placed},
     builders::Rank,
     relay::Relay,
@@ -40,7 +40,11 @@ pub(crate) async fn post(
     let stated = stated_fork(request.headers())?;
     let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
     let reader = Arc::clone(&relay);
-    let submission = blocking(move || decode(&reader, media, stated, &body)).await??;
+    let decoding = move || {
+        let (body, lease) = body.into_parts();
+        decode(&reader, media, stated, &body).map(|submission| (submission, lease))
+    };
+    let (submission, _lease) = relay.submitting.run(decoding).await??;
     place(relay, submission, options.cancels(), received_at_ms).await
 }
 
@@ -76,18 +80,22 @@ async fn placed(
 ) -> Result<Placed, ApiError> {
     let taker = Arc::clone(relay);
     let Some(simulator) = &relay.simulator else {
-        return blocking(move || {
-            check(&taker, &submission)?;
-            offer(&taker, submission, cancellable, received_at_ms)
-        })
-        .await?;
+        let turns = &relay.submitting;
+        return turns
+            .run(move || {
+                check(&taker, &submission)?;
+                offer(&taker, submission, cancellable, received_at_ms)
+            })
+            .await?;
     };
-    let (submission, call, rank) = blocking(move || {
-        let (rank, circumstances) = check(&taker, &submission)?;
-        let call = Call::new(&submission, circumstances)?;
-        Ok::<_, ApiError>((submission, call, rank))
-    })
-    .await??;
+    let (submission, call, rank) = relay
+        .submitting
+        .run(move || {
+            let (rank, circumstances) = check(&taker, &submission)?;
+            let call = Call::new(&submission, circumstances)?;
+            Ok::<_, ApiError>((submission, call, rank))
+        })
+        .await??;
     if let Err(error) = simulator.simulate(&call, rank).await {
         if error.is_of_the_builder() {
             let trace = submission.message();
@@ -97,7 +105,7 @@ async fn placed(
     }
     drop(call);
     let taker = Arc::clone(relay);
-    blocking(move || offer(&taker, submission, cancellable, received_at_ms)).await?
+    relay.submitting.run(move || offer(&taker, submission, cancellable, received_at_ms)).await?
 }
 
 /// Offers a block that passed everything, and counts it as received.

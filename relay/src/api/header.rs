@@ -59,7 +59,7 @@ pub(crate) async fn on_offer(
     if early || now_ms > relay.header_until_ms(key.slot) {
         return Ok(None);
     }
-    let served = if relay.ledger.may_promise().await { relay.book.give(&key) } else { None };
+    let served = if relay.ledger.may_promise() { relay.book.give(&key) } else { None };
     metrics::counter!("earnest_relay_headers_total", "served" => if served.is_some() { "yes" } else { "no" })
         .increment(1);
     Ok(served)

@@ -7,9 +7,8 @@ use crate::{
     relay::Relay,
 };
 use axum::extract::{Request, State};
-use bytes::Bytes;
 use earnest_builder_types::{BlsPublicKey, SignedValidatorRegistration, registrations_from_ssz};
-use earnest_http::{ApiError, Media, content_type};
+use earnest_http::{ApiError, LeasedBody, Media, content_type};
 use http::StatusCode;
 use std::{collections::HashSet, sync::Arc};
 
@@ -22,65 +21,74 @@ pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> R
     registered.await.map_err(|_| ApiError::internal())?
 }
 
-async fn register(relay: &Arc<Relay>, media: Media, body: Bytes) -> Result<StatusCode, ApiError> {
-    let turn = relay.registering.acquire().await.map_err(|_| ApiError::internal())?;
-    let judge = Arc::clone(relay);
-    let (Judged { good, bad }, early) = blocking(move || {
+/// What costs least comes first: only those that are newer and of validators have their signatures verified.
+async fn register(relay: &Arc<Relay>, media: Media, body: LeasedBody) -> Result<StatusCode, ApiError> {
+    let (body, _lease) = body.into_parts();
+    let reader = Arc::clone(relay);
+    let read = turn(relay, move || {
         let all = decode(media, &body)?;
-        let views = judge.ledger.views();
-        let held = views.registrations();
-        let Fresh { new, early } =
-            registrations::fresh(all, judge.now_ms() / 1000, |key| held.timestamp(key));
-        let room = judge.config.bounds.registrations.saturating_sub(held.len());
-        let added = new.iter().filter(|one| held.timestamp(&one.message.pubkey).is_none()).count();
-        drop(views);
-        if added > room {
-            return Err(ApiError::unavailable("the relay holds as many registrations as it can"));
-        }
-        Ok((registrations::verify(new, judge.builder_domain), early))
-    })
-    .await??;
-    let (known, unknown) = known(relay, good).await;
-    drop(turn);
-    metrics::counter!("earnest_relay_registrations_total").increment(known.len() as u64);
-    if !known.is_empty() {
-        relay.ledger.write(Event::Registrations(known), vec![]).await?;
+        // The views are locked for one key at a time: others read and write between.
+        let held = |key: &BlsPublicKey| reader.ledger.views().registrations().timestamp(key);
+        Ok::<_, ApiError>(registrations::fresh(all, reader.now_ms() / 1000, held))
+    });
+    let Fresh { mut updates, strangers, early } = read.await??;
+    let admitted = admit(relay, strangers).await;
+    updates.extend(admitted.known);
+    let domain = relay.builder_domain;
+    let Judged { mut good, bad } = turn(relay, move || registrations::verify(updates, domain)).await?;
+    let full = registrations::fit(
+        &mut good,
+        relay.config.bounds.registrations,
+        relay.ledger.views().registrations(),
+    );
+    metrics::counter!("earnest_relay_registrations_total").increment(good.len() as u64);
+    if !good.is_empty() {
+        relay.ledger.write(Event::Registrations(good), vec![]).await?;
     }
-    let untaken = Untaken { bad, early, unknown: unknown? };
+    let untaken = Untaken { bad, early, unknown: admitted.unknown?, full };
     if untaken.is_empty() { Ok(StatusCode::OK) } else { Err(registrations::refusal(&untaken)) }
 }
 
-/// Those of validators: known to us, or to a beacon node, which is asked for no key but those that signed. The keys that it
-/// does not know are told apart, or that no node could be asked.
-async fn known(
+/// Runs work on one list, of which few have their turn at once.
+async fn turn<T: Send + 'static>(
     relay: &Relay,
-    good: Vec<SignedValidatorRegistration>,
-) -> (Vec<SignedValidatorRegistration>, Result<Vec<BlsPublicKey>, ApiError>) {
-    let strangers: Vec<BlsPublicKey> = {
-        let views = relay.ledger.views();
-        let held = views.registrations();
-        let keys = good.iter().map(|one| one.message.pubkey);
-        keys.filter(|key| held.timestamp(key).is_none()).collect()
-    };
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let _turn = relay.registering.acquire().await.map_err(|_| ApiError::internal())?;
+    blocking(work).await
+}
+
+/// Registrations of keys that the relay does not know.
+struct Admitted {
+    /// Those of validators.
+    known: Vec<SignedValidatorRegistration>,
+    /// Keys of the others, or that no node could be asked.
+    unknown: Result<Vec<BlsPublicKey>, ApiError>,
+}
+
+/// Asks the beacon nodes which strangers are validators that may register.
+async fn admit(relay: &Relay, strangers: Vec<SignedValidatorRegistration>) -> Admitted {
     if strangers.is_empty() {
-        return (good, Ok(vec![]));
+        return Admitted { known: vec![], unknown: Ok(vec![]) };
     }
-    let asked = relay.beacon.validators_by_pubkey(&strangers).await;
-    let answer: Result<Vec<BlsPublicKey>, _> = asked.map(|records| {
-        let may = records.iter().filter(|record| record.may_register()).map(|record| record.pubkey);
-        let may: HashSet<BlsPublicKey> = may.collect();
-        strangers.iter().filter(|key| !may.contains(*key)).copied().collect()
-    });
-    let left_out: HashSet<BlsPublicKey> = match &answer {
-        Ok(unknown) => HashSet::from_iter(unknown.iter().copied()),
-        Err(_) => strangers.into_iter().collect(),
+    let keys: Vec<BlsPublicKey> = strangers.iter().map(|one| one.message.pubkey).collect();
+    let Ok(_turn) = relay.asking.acquire().await else {
+        return Admitted { known: vec![], unknown: Err(ApiError::internal()) };
     };
-    let known = good.into_iter().filter(|one| !left_out.contains(&one.message.pubkey)).collect();
-    let unknown = answer.map_err(|error| {
-        tracing::warn!(%error, "no beacon node told which validators there are");
-        ApiError::unavailable("no beacon node can be asked for new validators: try again").retry_after(5)
-    });
-    (known, unknown)
+    match relay.beacon.validators_by_pubkey(&keys).await {
+        Ok(records) => {
+            let may = records.iter().filter(|record| record.may_register()).map(|record| record.pubkey);
+            let may: HashSet<BlsPublicKey> = may.collect();
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                strangers.into_iter().partition(|one| may.contains(&one.message.pubkey));
+            Admitted { known, unknown: Ok(unknown.iter().map(|one| one.message.pubkey).collect()) }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no beacon node told which validators there are");
+            let message = "no beacon node can be asked for new validators: try again";
+            Admitted { known: vec![], unknown: Err(ApiError::unavailable(message).retry_after(5)) }
+        }
+    }
 }
 
 fn decode(media: Media, body: &[u8]) -> Result<Vec<SignedValidatorRegistration>, ApiError> {
