@@ -5,11 +5,12 @@ use crate::{
     bids::{Candidate, Placed},
     builders::Rank,
     relay::Relay,
-    simulation::{Call, Circumstances},
+    simulation::{Applicant, Call, Circumstances, SimulationError},
     submission::{self, Expected},
 };
 use axum::extract::{Query, Request, State, rejection::QueryRejection};
 use earnest_builder_types::{BidSubmission, ForkCodec, ForkName};
+use earnest_chain::SlotClock;
 use earnest_http::{ApiError, Media, content_type};
 use http::StatusCode;
 use serde::Deserialize;
@@ -44,7 +45,8 @@ pub(crate) async fn post(
     place(relay, submission, options.cancels(), received_at_ms).await
 }
 
-/// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer.
+/// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer. All this goes
+/// on if the one who sent it leaves meanwhile: that neither spares a builder its demotion nor costs it its bid.
 pub(super) async fn place(
     relay: Arc<Relay>,
     submission: BidSubmission,
@@ -52,7 +54,10 @@ pub(super) async fn place(
     received_at_ms: u64,
 ) -> Result<StatusCode, ApiError> {
     let started = Instant::now();
-    let placed = placed(&relay, submission, cancellable, received_at_ms).await;
+    let tasks = relay.tasks.clone();
+    let placed =
+        tasks.detach(async move { placed(&relay, submission, cancellable, received_at_ms).await }).await;
+    let placed = placed.unwrap_or_else(|_| Err(ApiError::internal()));
     let outcome = match &placed {
         Ok(Placed::Best) => "best",
         Ok(Placed::Held) => "held",
@@ -77,34 +82,50 @@ async fn placed(
     let taker = Arc::clone(relay);
     let Some(simulator) = &relay.simulator else {
         return blocking(move || {
-            check(&taker, &submission, received_at_ms)?;
-            offer(&taker, submission, cancellable)
+            check(&taker, &submission)?;
+            offer(&taker, submission, cancellable, received_at_ms)
         })
         .await?;
     };
     let (submission, call, rank) = blocking(move || {
-        let (rank, circumstances) = check(&taker, &submission, received_at_ms)?;
+        let (rank, circumstances) = check(&taker, &submission)?;
         let call = Call::new(&submission, circumstances)?;
         Ok::<_, ApiError>((submission, call, rank))
     })
     .await??;
-    if let Err(error) = simulator.simulate(&call, rank).await {
+    let trace = submission.message();
+    let applicant = Applicant { rank, builder: trace.builder_pubkey, slot: trace.slot };
+    let patience = SlotClock::until(relay.now_ms(), relay.header_until_ms(trace.slot));
+    let stopping = relay.tasks.token();
+    let simulated = tokio::select! {
+        simulated = simulator.simulate(&call, applicant, patience) => simulated,
+        () = stopping.cancelled() => Err(SimulationError::Stopping),
+    };
+    if let Err(error) = simulated {
         if error.is_of_the_builder() {
-            let trace = submission.message();
             relay.demote(trace, &error.to_string()).await;
         }
         return Err(error.into());
     }
     drop(call);
     let taker = Arc::clone(relay);
-    blocking(move || offer(&taker, submission, cancellable)).await?
+    blocking(move || offer(&taker, submission, cancellable, received_at_ms)).await?
 }
 
-fn offer(relay: &Relay, submission: BidSubmission, cancellable: bool) -> Result<Placed, ApiError> {
-    let slot = submission.message().slot;
+/// Offers a block that passed everything, and counts it as received.
+fn offer(
+    relay: &Relay,
+    submission: BidSubmission,
+    cancellable: bool,
+    received_at_ms: u64,
+) -> Result<Placed, ApiError> {
+    let (trace, payload) = (submission.message(), submission.payload());
+    let slot = trace.slot;
     if relay.now_ms() > relay.header_until_ms(slot) {
         return Err(submission::SubmissionError::Past(slot).into());
     }
+    let num_tx = payload.transactions().len() as u64;
+    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
     let proposer = candidate.trace.proposer_pubkey;
@@ -139,12 +160,8 @@ fn slot_in_ssz(body: &[u8]) -> Option<u64> {
     body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Everything that needs no execution: whose block it is first, since that costs least. A block that passes counts as received.
-fn check(
-    relay: &Relay,
-    submission: &BidSubmission,
-    received_at_ms: u64,
-) -> Result<(Rank, Circumstances), ApiError> {
+/// Everything that needs no execution: whose block it is first, since that costs least.
+fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, Circumstances), ApiError> {
     let trace = submission.message();
     let views = relay.ledger.views();
     let simulates = relay.simulator.is_some();
@@ -165,9 +182,6 @@ fn check(
         builder_domain: relay.builder_domain,
     };
     submission::check(submission, &expected)?;
-    let payload = submission.payload();
-    let num_tx = payload.transactions().len() as u64;
-    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
     let circumstances = Circumstances {
         registered_gas_limit: registration.map_or(0, |registration| registration.message.gas_limit),
         parent_beacon_block_root: attributes.and_then(|known| known.attributes.parent_beacon_block_root),
