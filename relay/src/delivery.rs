@@ -2,7 +2,7 @@
 //! slot's one block, then the payload.
 
 use crate::{
-    bids::Candidate,
+    bids::{Candidate, Known},
     events::{Event, Published, Unblinded},
     ledger::WriteError,
     relay::Relay,
@@ -59,7 +59,7 @@ async fn delivery(
     answer: Answer,
 ) -> Result<Arc<PayloadAndBlobs>, ApiError> {
     let slot = block.message().slot();
-    let candidate = offered(relay, &block)?;
+    let candidate = offered(relay, &block).await?;
     let proposer = proposer(relay, &block, &candidate)?;
     metrics::histogram!("earnest_relay_payload_slot_seconds")
         .record(relay.seconds_into(slot, relay.now_ms()));
@@ -81,13 +81,29 @@ async fn delivery(
     Ok(Arc::clone(&candidate.payload))
 }
 
-/// The block that we offered under this header. What is not ours ends here, before anything costs.
-fn offered(relay: &Relay, block: &SignedBlindedBeaconBlock) -> Result<Arc<Candidate>, ApiError> {
+/// The block that we offered under this header. What is not ours ends here, before anything costs; one that has to be read
+/// from the disk is so only for its proposer.
+async fn offered(relay: &Arc<Relay>, block: &SignedBlindedBeaconBlock) -> Result<Arc<Candidate>, ApiError> {
     let message = block.message();
     let header = message.body().execution_payload_header();
-    let known = relay.book.known(message.slot(), header.block_hash());
-    let candidate =
+    let (slot, block_hash) = (message.slot(), header.block_hash());
+    let known = relay.book.known(slot, block_hash);
+    let known =
         known.ok_or_else(|| ApiError::bad_request("the header is not one that this relay offered"))?;
+    let candidate = match known {
+        Known::Here(candidate) => candidate,
+        Known::Filed { proposer } => {
+            let (reader, block) = (Arc::clone(relay), block.clone());
+            let read = crate::api::blocking(move || {
+                verify(&reader, &block, &proposer)?;
+                reader.book.recall(slot, block_hash).map_err(|error| {
+                    tracing::error!(slot, %block_hash, %error, "a payload cannot be read back");
+                    ApiError::internal()
+                })
+            });
+            read.await??.ok_or_else(|| ApiError::bad_request(format!("slot {slot} is past")))?
+        }
+    };
     if header.tree_hash_root() == candidate.header.tree_hash_root() {
         Ok(candidate)
     } else {
@@ -124,16 +140,20 @@ fn in_time(relay: &Relay, slot: u64) -> Result<Duration, ApiError> {
     Ok(wait)
 }
 
+fn verify(relay: &Relay, block: &SignedBlindedBeaconBlock, proposer: &BlsPublicKey) -> Result<(), ApiError> {
+    let domain = relay.proposer_domain(block.message().slot()).ok_or_else(ApiError::internal)?;
+    block
+        .verify(proposer, domain)
+        .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))
+}
+
 fn check(
     relay: &Relay,
     block: SignedBlindedBeaconBlock,
     payload: &PayloadAndBlobs,
     proposer: &BlsPublicKey,
 ) -> Result<(B256, SignedBlockContents), ApiError> {
-    let domain = relay.proposer_domain(block.message().slot()).ok_or_else(ApiError::internal)?;
-    block
-        .verify(proposer, domain)
-        .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))?;
+    verify(relay, &block, proposer)?;
     let block_root = block.message().tree_hash_root();
     let contents =
         unblind(block, payload.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
