@@ -2,22 +2,25 @@
 
 mod candidate;
 mod contest;
+mod known;
 
 pub(crate) use candidate::{BidKey, Candidate, SealError, Sealer, Served};
 pub(crate) use contest::Limits;
+pub(crate) use known::Known;
 
 use crate::{
     held::Required,
-    spool::Spool,
+    spool::{Filed, Spool, Written},
     top_bids::{self, TopBids},
 };
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use contest::{Contest, Contests, Standing};
 use earnest_builder_types::BlsPublicKey;
+use known::KnownBlocks;
 use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, atomic::Ordering},
 };
@@ -32,7 +35,7 @@ pub(crate) enum Placed {
     Held,
     /// The builder has a bid of more use.
     Worse,
-    /// The slot has as many bids as are held, none of less use; or as many were on offer as must stay.
+    /// The slot has as many bids as are held, none of less use; or proposers have as many headers as can be kept.
     Full,
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Book {
     contests: Mutex<Contests>,
     served: RwLock<HashMap<BidKey, Arc<Served>>>,
     /// Blocks on offer, and those that proposers may have headers of.
-    known: RwLock<HashMap<(u64, B256), Arc<Candidate>>>,
+    known: RwLock<KnownBlocks>,
     top_bids: TopBids,
 }
 
@@ -62,15 +65,23 @@ impl Book {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn restore(&self, slot: u64, required: impl Fn(&BidKey) -> Arc<[Required]>) -> io::Result<()> {
-        let mut newest = HashMap::new();
-        for submission in self.spool.read(slot)? {
-            let candidate = Arc::new(Candidate::new(submission));
-            self.known.write().entry(candidate.id()).or_insert_with(|| Arc::clone(&candidate));
-            newest.insert((BidKey::of(&candidate.trace), candidate.trace.builder_pubkey), candidate);
-        }
-        for ((key, _), candidate) in newest {
-            let placed = self.place_shared(candidate, false, || required(&key));
-            if let Err(error) = placed {
+        let mut seen = HashSet::new();
+        for file in self.spool.files(slot)? {
+            let submission = match self.spool.get(&file) {
+                Ok(submission) => submission,
+                Err(error) => {
+                    tracing::warn!(?file, %error, "a payload that cannot be read back");
+                    continue;
+                }
+            };
+            let trace = submission.message();
+            let (key, builder) = (BidKey::of(trace), trace.builder_pubkey);
+            self.known.write().insert_filed((trace.slot, trace.block_hash), file, trace.proposer_pubkey);
+            if !seen.insert((key, builder)) {
+                continue;
+            }
+            let candidate = Candidate::new(submission);
+            if let Err(error) = self.place(candidate, false, || required(&key)) {
                 tracing::warn!(slot = key.slot, %error, "a payload that cannot be offered again");
             }
         }
@@ -90,30 +101,33 @@ impl Book {
         cancellable: bool,
         required: impl Fn() -> Arc<[Required]>,
     ) -> Result<Placed, SealError> {
-        self.place_shared(Arc::new(candidate), cancellable, required)
-    }
-
-    fn place_shared(
-        &self,
-        candidate: Arc<Candidate>,
-        cancellable: bool,
-        required: impl Fn() -> Arc<[Required]>,
-    ) -> Result<Placed, SealError> {
+        let candidate = Arc::new(candidate);
+        let key = BidKey::of(&candidate.trace);
         let mut wanted = required();
+        let mut written = None;
+        let arrival = self.contests.lock().arrival();
         loop {
-            let proofs = candidate.prove(&wanted).map(Arc::from);
+            let proofs: Option<Arc<[_]>> = candidate.prove(&wanted).map(Arc::from);
+            let next = Standing { candidate: Arc::clone(&candidate), cancellable, arrival, proofs };
+            // What takes long is done before the lock is taken; what is not needed then is removed.
+            if written.is_none() && self.contests.lock().would_lead(&key, &next) {
+                written = self.write(&candidate)?;
+            }
             let mut contests = self.contests.lock();
             let now = required();
             if now == wanted {
-                let arrival = contests.arrival();
-                let next = Standing { candidate, cancellable, arrival, proofs };
-                return self.place_judged(&mut contests, next);
+                return self.place_judged(&mut contests, next, written);
             }
             wanted = now;
         }
     }
 
-    fn place_judged(&self, contests: &mut Contests, next: Standing) -> Result<Placed, SealError> {
+    fn place_judged(
+        &self,
+        contests: &mut Contests,
+        next: Standing,
+        written: Option<Written>,
+    ) -> Result<Placed, SealError> {
         let key = BidKey::of(&next.candidate.trace);
         let candidate = Arc::clone(&next.candidate);
         if !contests.is_news(&key, &next) {
@@ -126,8 +140,8 @@ impl Book {
             return Ok(Placed::Full);
         }
         let Some(contest) = contests.of(&key) else { return Ok(Placed::Full) };
-        self.offer(key, contest)?;
         let best = contest.best().is_some_and(|best| Arc::ptr_eq(&best.candidate, &candidate));
+        self.offer(key, contest, written.filter(|_| best))?;
         Ok(if best { Placed::Best } else { Placed::Held })
     }
 
@@ -158,14 +172,25 @@ impl Book {
             let required = required(key);
             if !contest.is_judged_by(&required) {
                 contest.require(required);
-                judged = judged.and(self.offer(*key, contest));
+                judged = judged.and(self.offer(*key, contest, None));
             }
         }
         judged
     }
 
+    /// Writes a block that is not known yet to the spool, not yet under its name; none if the spool does not take it.
+    fn write(&self, candidate: &Candidate) -> Result<Option<Written>, SealError> {
+        if self.known.read().contains(&candidate.id()) {
+            return Ok(None);
+        }
+        let written = self.spool.write(&candidate.to_submission()?);
+        let warn = |error| tracing::warn!(slot = candidate.trace.slot, %error, "cannot write a payload");
+        Ok(written.map_err(warn).ok())
+    }
+
     /// Offers the contest's best bid, or nothing. A bid already on offer is sealed again only if its proofs changed.
-    fn offer(&self, key: BidKey, contest: &Contest) -> Result<(), SealError> {
+    /// `written` is the best bid's block, if it was written before.
+    fn offer(&self, key: BidKey, contest: &Contest, written: Option<Written>) -> Result<(), SealError> {
         let best = contest.best().and_then(|best| Some((&best.candidate, best.proofs.as_ref()?)));
         let Some((candidate, proofs)) = best else {
             self.change(key, None);
@@ -184,13 +209,16 @@ impl Book {
         };
         let id = candidate.id();
         // The first block under a hash stays: a proposer may have signed for just that.
-        if self.known.read().contains_key(&id) {
+        if self.known.read().contains(&id) {
             served.given.store(true, Ordering::SeqCst);
         } else {
-            if let Err(error) = self.spool.put(&candidate.to_submission()?) {
-                tracing::warn!(slot = key.slot, %error, "a block on offer would not outlive a crash");
-            }
-            self.known.write().insert(id, Arc::clone(candidate));
+            let written = if written.is_some() { written } else { self.write(candidate)? };
+            let filed = written.and_then(|written| {
+                let warn =
+                    |error| tracing::warn!(slot = key.slot, %error, "a block would not outlive a crash");
+                written.put().map_err(warn).ok()
+            });
+            self.known.write().insert(candidate, filed);
         }
         self.change(key, Some(served));
         Ok(())
@@ -211,29 +239,23 @@ impl Book {
         }
         drop(all);
         self.known.write().remove(&id);
-        if let Err(error) = self.spool.remove(id.0, before.fork, id.1) {
+        let file = Filed { slot: id.0, fork: before.fork, block_hash: id.1 };
+        if let Err(error) = self.spool.remove(&file) {
             tracing::warn!(slot = id.0, %error, "cannot remove a payload");
         }
     }
 
-    /// Whether one more block of the slot may be offered, beside those that must stay.
+    /// Whether one more block of the slot may be offered, beside those that must stay. Some leave memory for it.
     fn may_offer(&self, key: &BidKey, candidate: &Candidate) -> bool {
-        let leaving = self
-            .served
-            .read()
-            .get(key)
-            .filter(|on| !on.given.load(Ordering::SeqCst))
-            .map(|on| on.candidate.id());
-        let known = self.known.read();
-        let (mut count, mut bytes) = (1_usize, candidate.bytes);
-        for other in known.values() {
-            let id = other.id();
-            if id.0 == key.slot && id != candidate.id() && Some(id) != leaving {
-                count = count.saturating_add(1);
-                bytes = bytes.saturating_add(other.bytes);
+        let (mut leaving, mut on_offer) = (None, HashSet::new());
+        for (other, on) in self.served.read().iter().filter(|(other, _)| other.slot == key.slot) {
+            if other != key {
+                on_offer.insert(on.candidate.id());
+            } else if !on.given.load(Ordering::SeqCst) {
+                leaving = Some(on.candidate.id());
             }
         }
-        count <= self.limits.offered && bytes <= self.limits.bytes
+        self.known.write().make_room(candidate, leaving, &on_offer, &self.limits)
     }
 
     /// The bid on offer, for a proposer: from here on its block stays.
@@ -244,9 +266,27 @@ impl Book {
         Some(Arc::clone(on_offer))
     }
 
-    /// A block that is on offer, or was and a proposer may have its header.
-    pub(crate) fn known(&self, slot: u64, block_hash: B256) -> Option<Arc<Candidate>> {
-        self.known.read().get(&(slot, block_hash)).cloned()
+    /// A block that is on offer, or was and a proposer may have its header. Touches no disk.
+    pub(crate) fn known(&self, slot: u64, block_hash: B256) -> Option<Known> {
+        self.known.read().get(&(slot, block_hash))
+    }
+
+    /// A block that is known, read back if it is in its file alone. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read back.
+    pub(crate) fn recall(&self, slot: u64, block_hash: B256) -> io::Result<Option<Arc<Candidate>>> {
+        let id = (slot, block_hash);
+        let file = {
+            let known = self.known.read();
+            match known.get(&id) {
+                Some(Known::Here(candidate)) => return Ok(Some(candidate)),
+                Some(Known::Filed { .. }) => known.file(&id),
+                None => None,
+            }
+        };
+        let submission = file.map(|file| self.spool.get(&file)).transpose()?;
+        Ok(submission.map(|submission| Arc::new(Candidate::new(submission))))
     }
 
     /// What is on offer for `slot` and later, and every change from then on, as the top-bid stream sends them.
@@ -269,7 +309,7 @@ impl Book {
     pub(crate) fn prune(&self, slot: u64) {
         self.contests.lock().prune(slot);
         self.served.write().retain(|key, _| key.slot >= slot);
-        self.known.write().retain(|(known, _), _| *known >= slot);
+        self.known.write().prune(slot);
         if let Err(error) = self.spool.prune(slot) {
             tracing::warn!(%error, "cannot remove old payloads");
         }

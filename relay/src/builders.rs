@@ -13,6 +13,10 @@ use std::collections::{HashMap, HashSet};
 /// Builders that are remembered as demoted; the earliest are forgotten first.
 const MAX_DEMOTED: usize = 10_000;
 
+/// Failures of one slot that are remembered, of builders that the operator did not name. Whoever makes keys by the
+/// hundred is not held by the demotion of one; those that are named always are.
+const MAX_DEMOTED_OF_SLOT: usize = 64;
+
 /// What an operator says of builders.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -82,6 +86,14 @@ impl From<&BuildersConfig> for Builders {
 }
 
 impl Builders {
+    /// Whether a builder's failure in `slot` is to be remembered: it is newer than what is known of it, and the slot has
+    /// few failures yet or the operator named the builder.
+    pub(crate) fn demotes(&self, builder: &BlsPublicKey, slot: u64, demotions: &Demotions) -> bool {
+        let newer = demotions.last(builder).is_none_or(|last| last < slot);
+        let named = self.allowed.contains(builder) || self.first.contains(builder);
+        newer && (named || demotions.of_slot(slot) < MAX_DEMOTED_OF_SLOT)
+    }
+
     /// The rank of a builder's block in `slot`; `simulates` says whether blocks are simulated at all.
     ///
     /// # Errors
@@ -133,6 +145,11 @@ impl Demotions {
     pub(crate) fn last(&self, builder: &BlsPublicKey) -> Option<u64> {
         self.by_builder.get(builder).map(|demoted| demoted.slot)
     }
+
+    /// Builders whose last failure was in `slot`.
+    fn of_slot(&self, slot: u64) -> usize {
+        self.by_builder.values().filter(|demoted| demoted.slot == slot).count()
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +193,25 @@ mod tests {
             assert_eq!(rank, expected, "case {index}");
         }
         assert!(Rank::First > Rank::Usual && Rank::Usual > Rank::Demoted);
+    }
+
+    #[test]
+    fn a_failure_is_remembered_if_it_is_newer_and_its_slot_has_few() {
+        let config = BuildersConfig { first: vec![key(250)], allowed: vec![], demotion_slots: 10 };
+        let builders = Builders::from(&config);
+        let mut demotions = Demotions::default();
+        demotions.apply(demoted(1, 100));
+        for (slot, expected) in [(99, false), (100, false), (101, true)] {
+            assert_eq!(builders.demotes(&key(1), slot, &demotions), expected, "slot {slot}");
+        }
+        for builder in 2..200 {
+            if builders.demotes(&key(builder), 100, &demotions) {
+                demotions.apply(demoted(builder, 100));
+            }
+        }
+        assert_eq!(demotions.of_slot(100), MAX_DEMOTED_OF_SLOT);
+        assert!(builders.demotes(&key(250), 100, &demotions), "named by the operator");
+        assert!(builders.demotes(&key(199), 101, &demotions), "another slot");
     }
 
     #[test]

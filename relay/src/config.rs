@@ -135,10 +135,13 @@ pub struct Bounds {
     pub registrations: usize,
     /// Bids held for one slot: one for each builder, parent and proposer. Those of least use go first. Default 256.
     pub bids_per_slot: usize,
-    /// Blocks of one slot that are or were on offer: those whose header a proposer has stay until the slot is past. When
-    /// there are so many, what is on offer remains. Default 64.
+    /// Blocks of one slot in memory that are or were on offer. When there are more, those whose header a proposer has had
+    /// for longest are kept in files alone. Default 64.
     pub offered_per_slot: usize,
-    /// Bytes of the blocks that bid for one slot, and of those on offer. Default 512 MiB each.
+    /// Blocks of one slot in files that are or were on offer: those whose header a proposer has stay until the slot is
+    /// past. When there are so many, what is on offer remains. Default 4,096.
+    pub given_per_slot: usize,
+    /// Bytes of the blocks that bid for one slot, and of those in memory that are or were on offer. Default 512 MiB each.
     pub bytes_per_slot: usize,
     /// Transactions that one slot may be bound to. Default 256.
     pub constraints_per_slot: usize,
@@ -171,6 +174,7 @@ impl Default for Bounds {
             registrations: 1_500_000,
             bids_per_slot: 256,
             offered_per_slot: 64,
+            given_per_slot: 4096,
             bytes_per_slot: 512 << 20,
             constraints_per_slot: 256,
             received_bids: 100_000,

@@ -5,7 +5,7 @@ mod publishing;
 mod verdict;
 
 use crate::{
-    bids::{BidKey, Candidate},
+    bids::{BidKey, Candidate, Known},
     events::{BlindedSsz, Event, Unblinded},
     ledger::WriteError,
     relay::Relay,
@@ -64,7 +64,7 @@ async fn delivery(
     answer: Answer,
 ) -> Result<Arc<PayloadAndBlobs>, ApiError> {
     let slot = block.message().slot();
-    let candidate = offered(relay, &block)?;
+    let candidate = offered(relay, &block).await?;
     let proposer = proposer(relay, &block, &candidate)?;
     metrics::histogram!("earnest_relay_payload_slot_seconds")
         .record(relay.seconds_into(slot, relay.now_ms()));
@@ -89,13 +89,29 @@ async fn delivery(
     Ok(Arc::clone(&candidate.payload))
 }
 
-/// The block that we offered under this header. What is not ours ends here, before anything costs.
-fn offered(relay: &Relay, block: &SignedBlindedBeaconBlock) -> Result<Arc<Candidate>, ApiError> {
+/// The block that we offered under this header. What is not ours ends here, before anything costs; one that has to be read
+/// from the disk is so only for its proposer.
+async fn offered(relay: &Arc<Relay>, block: &SignedBlindedBeaconBlock) -> Result<Arc<Candidate>, ApiError> {
     let message = block.message();
     let header = message.body().execution_payload_header();
-    let known = relay.book.known(message.slot(), header.block_hash());
-    let candidate =
+    let (slot, block_hash) = (message.slot(), header.block_hash());
+    let known = relay.book.known(slot, block_hash);
+    let known =
         known.ok_or_else(|| ApiError::bad_request("the header is not one that this relay offered"))?;
+    let candidate = match known {
+        Known::Here(candidate) => candidate,
+        Known::Filed { proposer } => {
+            let (reader, block) = (Arc::clone(relay), block.clone());
+            let read = crate::api::blocking(move || {
+                verify(&reader, &block, &proposer)?;
+                reader.book.recall(slot, block_hash).map_err(|error| {
+                    tracing::error!(slot, %block_hash, %error, "a payload cannot be read back");
+                    ApiError::internal()
+                })
+            });
+            read.await??.ok_or_else(|| ApiError::bad_request(format!("slot {slot} is past")))?
+        }
+    };
     if header.tree_hash_root() == candidate.header.tree_hash_root() {
         Ok(candidate)
     } else {
@@ -139,6 +155,13 @@ struct Checked {
     contents: SignedBlockContents,
 }
 
+fn verify(relay: &Relay, block: &SignedBlindedBeaconBlock, proposer: &BlsPublicKey) -> Result<(), ApiError> {
+    let domain = relay.proposer_domain(block.message().slot()).ok_or_else(ApiError::internal)?;
+    block
+        .verify(proposer, domain)
+        .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))
+}
+
 fn check(
     relay: &Relay,
     block: SignedBlindedBeaconBlock,
@@ -151,10 +174,7 @@ fn check(
             "the block does not hold the constraints of its slot: ask for the header after the cut-off";
         return Err(ApiError::named(StatusCode::BAD_REQUEST, "constraints_not_kept", message));
     }
-    let domain = relay.proposer_domain(block.message().slot()).ok_or_else(ApiError::internal)?;
-    block
-        .verify(proposer, domain)
-        .map_err(|error| ApiError::bad_request(format!("proposer's signature: {error}")))?;
+    verify(relay, &block, proposer)?;
     let block_root = block.message().tree_hash_root();
     let blinded = BlindedSsz { fork: block.fork(), ssz: block.to_ssz().into() };
     let contents = unblind(block, PayloadAndBlobs::clone(&candidate.payload))
@@ -241,11 +261,11 @@ pub(crate) fn resume(relay: &Arc<Relay>) {
 /// The whole block of a record, with the payload that was on offer.
 fn whole(relay: &Relay, unblinded: &Unblinded) -> Result<SignedBlockContents, ApiError> {
     let recorded = unblinded.block.as_ref().ok_or_else(ApiError::internal)?;
-    let candidate = relay
-        .book
-        .known(unblinded.trace.slot, unblinded.trace.block_hash)
-        .ok_or_else(|| ApiError::bad_request("its payload is not held"))?;
     let unreadable = |error: &dyn std::fmt::Display| ApiError::bad_request(error.to_string());
+    let held = relay.book.recall(unblinded.trace.slot, unblinded.trace.block_hash);
+    let candidate = held
+        .map_err(|error| unreadable(&error))?
+        .ok_or_else(|| ApiError::bad_request("its payload is not held"))?;
     let block = SignedBlindedBeaconBlock::from_ssz(recorded.fork, &recorded.ssz)
         .map_err(|error| unreadable(&error))?;
     unblind(block, PayloadAndBlobs::clone(&candidate.payload)).map_err(|error| unreadable(&error))

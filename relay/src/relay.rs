@@ -162,13 +162,14 @@ impl Relay {
         Terms { limits: BodyLimits { max_bytes, max_time }, budget, clients: &self.config.clients }
     }
 
-    /// Remembers that a builder's block failed.
+    /// Remembers that a builder's block failed; of one builder and slot once.
     pub(crate) async fn demote(&self, trace: &BidTrace, reason: &str) {
         let (builder, slot, block_hash) = (trace.builder_pubkey, trace.slot, trace.block_hash);
         tracing::warn!(%builder, slot, %block_hash, reason, "a builder is demoted");
         metrics::counter!("earnest_relay_demotions_total").increment(1);
-        let again = self.ledger.views().demotions().last(&builder) == Some(slot);
-        if again {
+        // Two of one builder that fail at once are told one after the other.
+        let _deciding = self.ledger.deciding().await;
+        if !self.builders.demotes(&builder, slot, self.ledger.views().demotions()) {
             return;
         }
         let reason = reason.chars().take(MAX_REASON).collect();

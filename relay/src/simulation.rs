@@ -1,15 +1,18 @@
 //! Builders' blocks executed by an endpoint before they are offered: `flashbots_validateBuilderSubmissionV2` to `V5`.
 //! Anything but success is failure (design §5).
 
+mod judgement;
 mod queue;
 
-use crate::{builders::Rank, config::SimulationConfig};
+pub(crate) use queue::Applicant;
+
+use crate::config::SimulationConfig;
 use alloy_primitives::B256;
 use earnest_builder_types::{BidSubmission, ForkCodec, ForkName};
 use earnest_chain::{ChainError, ExecutionClient, ExecutionOptions};
 use earnest_http::ApiError;
 use http::StatusCode;
-use queue::{Full, Turns};
+use queue::{NoTurn, Turn, Turns};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{
@@ -23,44 +26,63 @@ const MAX_ANSWER: usize = 1 << 20;
 /// Why a block is not offered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SimulationError {
-    /// The endpoint executed it, and says what is wrong.
-    #[error("the block does not hold: {0}")]
-    Invalid(String),
+    /// An endpoint executed it, and says what is wrong.
+    #[error("the block does not hold: {reason}")]
+    Invalid {
+        /// In the endpoint's words.
+        reason: String,
+        /// Whether another endpoint says so too, or there is no other.
+        confirmed: bool,
+    },
     /// Nobody executed it.
     #[error("the block could not be simulated: {0}")]
     Unavailable(ChainError),
     /// Too many wait.
-    #[error("as many blocks wait for simulation as may")]
+    #[error("as many blocks wait for simulation as may: send it again")]
     Busy,
+    /// Its builder sent others for the slot meanwhile.
+    #[error("a newer block of this builder took its place in the queue for simulation")]
+    Superseded,
+    /// Its turn did not come in time.
+    #[error("headers of its slot are no longer served, and the block was not simulated by then")]
+    Late,
+    /// The relay stops.
+    #[error("the relay is stopping")]
+    Stopping,
     /// The submission has no JSON.
     #[error("the block cannot be written: {0}")]
     Encoding(#[from] serde_json::Error),
 }
 
-impl From<Full> for SimulationError {
-    fn from(_: Full) -> Self {
-        Self::Busy
+impl From<NoTurn> for SimulationError {
+    fn from(no_turn: NoTurn) -> Self {
+        match no_turn {
+            NoTurn::Full => Self::Busy,
+            NoTurn::Superseded => Self::Superseded,
+        }
     }
 }
 
 impl SimulationError {
-    /// Whether the block is at fault, rather than us or the endpoint.
+    /// Whether the block is at fault for sure, rather than us or an endpoint.
     pub(crate) const fn is_of_the_builder(&self) -> bool {
-        matches!(self, Self::Invalid(_))
+        matches!(self, Self::Invalid { confirmed: true, .. })
     }
 }
 
 impl From<SimulationError> for ApiError {
     fn from(error: SimulationError) -> Self {
         let message = error.to_string();
+        let unavailable = |code| Self::named(StatusCode::SERVICE_UNAVAILABLE, code, message.clone());
         match error {
-            SimulationError::Invalid(_) => Self::named(StatusCode::BAD_REQUEST, "simulation_failed", message),
-            SimulationError::Unavailable(_) => {
-                Self::named(StatusCode::SERVICE_UNAVAILABLE, "simulation_unavailable", message).retry_after(1)
+            SimulationError::Invalid { .. } => {
+                Self::named(StatusCode::BAD_REQUEST, "simulation_failed", message)
             }
-            SimulationError::Busy => {
-                Self::named(StatusCode::SERVICE_UNAVAILABLE, "simulation_busy", message).retry_after(1)
-            }
+            SimulationError::Unavailable(_) => unavailable("simulation_unavailable").retry_after(1),
+            SimulationError::Busy => unavailable("simulation_busy").retry_after(1),
+            SimulationError::Superseded => unavailable("simulation_superseded"),
+            SimulationError::Late => unavailable("simulation_late"),
+            SimulationError::Stopping => unavailable("simulation_unavailable").retry_after(1),
             SimulationError::Encoding(_) => Self::internal(),
         }
     }
@@ -117,17 +139,23 @@ impl Simulator {
         Ok((!clients.is_empty()).then(|| Self { clients, next: AtomicUsize::new(0), turns }))
     }
 
-    /// Has a block executed. An endpoint that cannot be reached is passed over; one that answers decides.
+    /// Has a block executed; `patience` is how long it may wait for its turn. An endpoint that cannot tell is passed over.
+    /// One that says the block is good decides; of one that says it is not, another is asked whether it agrees.
     ///
     /// # Errors
-    /// [`SimulationError`] unless an endpoint says that the block is good.
-    pub(crate) async fn simulate(&self, call: &Call, rank: Rank) -> Result<(), SimulationError> {
-        let _turn = self.turns.take(rank).await?;
+    /// [`SimulationError`] unless an endpoint says that the block is good, and none before it that it is not.
+    pub(crate) async fn simulate(
+        &self,
+        call: &Call,
+        applicant: Applicant,
+        patience: Duration,
+    ) -> Result<(), SimulationError> {
+        let _turn = self.turn(applicant, patience).await?;
         let started = Instant::now();
         let outcome = self.ask(call).await;
         let told = match &outcome {
             Ok(()) => "valid",
-            Err(SimulationError::Invalid(_)) => "invalid",
+            Err(SimulationError::Invalid { .. }) => "invalid",
             Err(_) => "unavailable",
         };
         metrics::histogram!("earnest_relay_simulation_seconds", "outcome" => told)
@@ -135,18 +163,37 @@ impl Simulator {
         outcome
     }
 
+    async fn turn(&self, applicant: Applicant, patience: Duration) -> Result<Turn, SimulationError> {
+        let turn = tokio::time::timeout(patience, self.turns.take(applicant)).await;
+        Ok(turn.map_err(|_| SimulationError::Late)??)
+    }
+
     async fn ask(&self, call: &Call) -> Result<(), SimulationError> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut failure = ChainError::Config("no endpoint is configured".to_owned());
+        let mut invalid: Option<String> = None;
         let turned = self.clients.iter().cycle().skip(first.checked_rem(self.clients.len()).unwrap_or(0));
         for client in turned.take(self.clients.len()) {
             match client.call_method::<serde::de::IgnoredAny>(call.method, [&*call.parameter]).await {
-                Ok(_) => return Ok(()),
-                Err(ChainError::Rpc { message, .. }) => return Err(SimulationError::Invalid(message)),
+                Ok(_) => {
+                    let Some(reason) = invalid else { return Ok(()) };
+                    tracing::warn!(reason, "endpoints do not agree on a block");
+                    return Err(SimulationError::Invalid { reason, confirmed: false });
+                }
+                Err(ChainError::Rpc { code, message }) if judgement::is_of_the_block(code, &message) => {
+                    if invalid.is_some() || self.clients.len() == 1 {
+                        let reason = invalid.unwrap_or(message);
+                        return Err(SimulationError::Invalid { reason, confirmed: true });
+                    }
+                    invalid = Some(message);
+                }
                 Err(error) => failure = error,
             }
         }
-        Err(SimulationError::Unavailable(failure))
+        Err(match invalid {
+            Some(reason) => SimulationError::Invalid { reason, confirmed: false },
+            None => SimulationError::Unavailable(failure),
+        })
     }
 }
 

@@ -145,6 +145,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let limits = Limits {
         bids: config.bounds.bids_per_slot,
         offered: config.bounds.offered_per_slot,
+        given: config.bounds.given_per_slot,
         bytes: config.bounds.bytes_per_slot,
     };
     let book = Book::new(Sealer { key: bls, builder_domain }, spool, limits);
@@ -260,7 +261,8 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let options = Options { free_space_floor: config.free_space_floor, ..Options::default() };
     let ledger = Ledger::open(&config.data_dir.join("journal"), options)?;
     let payloads = config.data_dir.join("payloads");
-    let spool = Spool::open(&payloads, config.free_space_floor)
+    // Headers are given out while the journal takes writes: payloads may not use up the room for them.
+    let spool = Spool::open(&payloads, config.free_space_floor.saturating_mul(2))
         .map_err(|source| StartError::Io { what: format!("cannot use {}", payloads.display()), source })?;
     let bids = config.data_dir.join("received");
     let room = Room { bids: config.bounds.received_bids, per_slot: config.bounds.received_per_slot };

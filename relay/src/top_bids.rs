@@ -82,7 +82,7 @@ mod tests {
 
     fn book(directory: &Path) -> Book {
         let sealer = Sealer { key: bls(7), builder_domain: builder_domain(FORK_VERSION) };
-        let limits = Limits { bids: 9, offered: 9, bytes: usize::MAX };
+        let limits = Limits { bids: 9, offered: 9, given: 9, bytes: usize::MAX };
         Book::new(sealer, Spool::open(directory, 0).unwrap(), limits)
     }
 

@@ -17,10 +17,11 @@ use earnest_client::{HeaderRequest, Limits, RelayClient};
 use earnest_devnet::beacon::{Endpoints, Fault};
 use earnest_devnet::validator::{Outcome, Submission, ValidatorOptions, Validators};
 use earnest_http::LimitConfig;
+use earnest_relay::Bounds;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
-use world::{Setting, World, unhurried};
+use world::{Setting, World, unhurried, workshop::Workshop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn validators_propose_blocks_of_the_relay() {
@@ -267,4 +268,34 @@ async fn a_block_that_comes_early_is_judged_before_it_waits() {
     assert_eq!(world.post(path, &world.blinded(slot, &bid, index, &key, 0)).await.0, 200);
     assert!(world.now_ms() >= start_ms, "given out before its slot");
     builder.shutdown().await;
+}
+
+/// Whoever asks for headers again and again keeps no better bid off, and the first header is honoured all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_asked_for_between_bids_stop_neither_bids_nor_payloads() {
+    let bounds = Bounds { offered_per_slot: 2, ..Bounds::default() };
+    let world =
+        World::start(Setting { slot_ms: 6_000, timing: unhurried(), bounds, ..Setting::default() }).await;
+    world.register().await;
+    let workshop = Workshop::open(&world, world.slot_ahead(1)).await;
+    let (slot, key) = (workshop.slot, &workshop.proposer);
+    let (index, _) = world.proposer(slot).await;
+    let mut first = None;
+    for value in 1..=6_u8 {
+        let block = workshop.bid(&world, value, value.into(), false).await;
+        let bid = world.header(slot, key).await;
+        assert_eq!(bid.header().block_hash(), block.message().block_hash, "bid {value}");
+        first.get_or_insert(bid);
+    }
+    let first = first.unwrap();
+    let blinded = world.blinded(slot, &first, index, key, 1);
+    // What is not signed by the proposer has nothing read for it.
+    let other = world.keys.iter().find(|other| other.public_key() != key.public_key()).unwrap();
+    let (status, refused) =
+        world.post("/eth/v1/builder/blinded_blocks", &world.blinded(slot, &first, index, other, 1)).await;
+    assert!(status == 400 && refused["message"].as_str().unwrap().starts_with("proposer's signature"));
+    let (status, payload) = world.post("/eth/v1/builder/blinded_blocks", &blinded).await;
+    assert_eq!(status, 200, "{payload}");
+    let payload = Versioned::<PayloadAndBlobs>::from_json(&serde_json::to_vec(&payload).unwrap()).unwrap();
+    assert_eq!(payload.data.payload().block_hash(), first.header().block_hash());
 }

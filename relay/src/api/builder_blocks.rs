@@ -5,12 +5,13 @@ use crate::{
     bids::{BidKey, Candidate, Placed},
     builders::Rank,
     relay::Relay,
-    simulation::{Call, Circumstances},
+    simulation::{Applicant, Call, Circumstances, SimulationError},
     submission::{self, Expected},
 };
 use axum::extract::{Query, Request, State, rejection::QueryRejection};
 use earnest_builder_types::{BidSubmission, ForkCodec, ForkName};
-use earnest_http::{ApiError, Media, content_type};
+use earnest_chain::SlotClock;
+use earnest_http::{ApiError, BodyLease, Media, content_type};
 use http::StatusCode;
 use serde::Deserialize;
 use std::{sync::Arc, time::Instant};
@@ -44,19 +45,27 @@ pub(crate) async fn post(
         let (body, lease) = body.into_parts();
         decode(&reader, media, stated, &body).map(|submission| (submission, lease))
     };
-    let (submission, _lease) = relay.submitting.run(decoding).await??;
-    place(relay, submission, options.cancels(), received_at_ms).await
+    let leased = relay.submitting.run(decoding).await??;
+    place(relay, leased, options.cancels(), received_at_ms).await
 }
 
-/// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer.
+/// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer. All this goes
+/// on if the one who sent it leaves meanwhile: that neither spares a builder its demotion nor costs it its bid.
 pub(super) async fn place(
     relay: Arc<Relay>,
-    submission: BidSubmission,
+    (submission, lease): (BidSubmission, BodyLease),
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<StatusCode, ApiError> {
     let started = Instant::now();
-    let placed = placed(&relay, submission, cancellable, received_at_ms).await;
+    let tasks = relay.tasks.clone();
+    let placing = async move {
+        let placed = placed(&relay, submission, cancellable, received_at_ms).await;
+        drop(lease);
+        placed
+    };
+    let placed = tasks.detach(placing).await;
+    let placed = placed.unwrap_or_else(|_| Err(ApiError::internal()));
     let outcome = match &placed {
         Ok(Placed::Best) => "best",
         Ok(Placed::Held) => "held",
@@ -96,9 +105,16 @@ async fn placed(
             Ok::<_, ApiError>((submission, call, rank))
         })
         .await??;
-    if let Err(error) = simulator.simulate(&call, rank).await {
+    let trace = submission.message();
+    let applicant = Applicant { rank, builder: trace.builder_pubkey, slot: trace.slot };
+    let patience = SlotClock::until(relay.now_ms(), relay.header_until_ms(trace.slot));
+    let stopping = relay.tasks.token();
+    let simulated = tokio::select! {
+        simulated = simulator.simulate(&call, applicant, patience) => simulated,
+        () = stopping.cancelled() => Err(SimulationError::Stopping),
+    };
+    if let Err(error) = simulated {
         if error.is_of_the_builder() {
-            let trace = submission.message();
             relay.demote(trace, &error.to_string()).await;
         }
         return Err(error.into());
@@ -115,13 +131,13 @@ fn offer(
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
-    let slot = submission.message().slot;
+    let (trace, payload) = (submission.message(), submission.payload());
+    let slot = trace.slot;
     if relay.now_ms() > relay.header_until_ms(slot) {
         return Err(submission::SubmissionError::Past(slot).into());
     }
-    let payload = submission.payload();
     let num_tx = payload.transactions().len() as u64;
-    relay.received.record(submission.message(), payload.block_number(), num_tx, received_at_ms);
+    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
     let candidate = Candidate::new(submission);
     let value = candidate.trace.value;
     let key = BidKey::of(&candidate.trace);

@@ -12,9 +12,11 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 pub(crate) struct Limits {
     /// Bids that stand.
     pub(crate) bids: usize,
-    /// Blocks that are or were on offer and must stay.
+    /// Blocks in memory that are or were on offer.
     pub(crate) offered: usize,
-    /// Bytes of blocks, for each of the two.
+    /// Blocks that are or were on offer and must stay, in memory or in files.
+    pub(crate) given: usize,
+    /// Bytes of blocks, of those that stand and of those in memory that are or were on offer.
     pub(crate) bytes: usize,
 }
 

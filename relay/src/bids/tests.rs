@@ -23,7 +23,7 @@ fn book(directory: &Path, limits: Limits) -> Book {
 
 fn table(bids: usize) -> Table {
     let directory = tempfile::tempdir().unwrap();
-    let book = book(directory.path(), Limits { bids, offered: 3, bytes: usize::MAX });
+    let book = book(directory.path(), Limits { bids, offered: 3, given: 5, bytes: usize::MAX });
     Table { book, _directory: directory }
 }
 
@@ -41,6 +41,21 @@ fn place(book: &Book, builder: u8, block: &Block, cancels: bool, held: &[Bytes])
 
 fn key() -> BidKey {
     BidKey::of(Block::default().submit(1).message())
+}
+
+/// The block under a hash, wherever it is.
+fn known(book: &Book, submission: &BidSubmission) -> Option<Arc<Candidate>> {
+    let (slot, hash) = (submission.message().slot, submission.message().block_hash);
+    let known = book.recall(slot, hash).unwrap();
+    assert_eq!(known.is_some(), book.known(slot, hash).is_some());
+    if let Some(candidate) = &known {
+        assert_eq!(candidate.id(), (slot, hash));
+    }
+    known
+}
+
+fn files(book: &Book) -> usize {
+    book.spool.files(0).unwrap().len()
 }
 
 fn on_offer(book: &Book) -> Option<u64> {
@@ -131,15 +146,16 @@ fn what_is_served_is_signed_and_proven() {
 fn offered_blocks_are_known_and_outlive_a_restart() {
     let Table { book, _directory } = &table(10);
     let submission = block(5, vec![]).submit(1);
-    let (slot, hash) = (submission.message().slot, submission.message().block_hash);
-    assert!(book.known(slot, hash).is_none());
+    assert!(known(book, &submission).is_none());
     book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
-    assert!(book.known(slot, hash).is_some());
-    assert_eq!(book.spool.read(slot).unwrap(), [submission]);
+    assert!(known(book, &submission).is_some());
+    let slot = submission.message().slot;
+    let file = book.spool.files(slot).unwrap()[0];
+    assert_eq!(book.spool.get(&file).unwrap(), submission);
     book.prune(slot + 1);
-    assert!(book.known(slot, hash).is_none());
+    assert!(known(book, &submission).is_none());
     assert_eq!(on_offer(book), None);
-    assert!(book.spool.read(0).unwrap().is_empty());
+    assert_eq!(files(book), 0);
 }
 
 #[test]
@@ -159,7 +175,8 @@ fn a_full_slot_lets_the_bid_of_least_use_go() {
 #[test]
 fn the_bytes_of_a_slot_are_bounded() {
     let directory = tempfile::tempdir().unwrap();
-    let book = &book(directory.path(), Limits { bids: 10, offered: 10, bytes: 3 * tx(1, 0, 1).len() });
+    let book =
+        &book(directory.path(), Limits { bids: 10, offered: 10, given: 10, bytes: 3 * tx(1, 0, 1).len() });
     let two = vec![tx(1, 0, 1), tx(1, 1, 1)];
     assert_eq!(place(book, 1, &block(5, two.clone()), false, &[]), Placed::Best);
     assert_eq!(place(book, 2, &block(4, two.clone()), false, &[]), Placed::Full);
@@ -171,34 +188,78 @@ fn the_bytes_of_a_slot_are_bounded() {
 #[test]
 fn only_blocks_that_a_proposer_may_have_stay() {
     let Table { book, .. } = &table(10);
-    let known = |submission: &BidSubmission| {
-        let trace = submission.message();
-        book.known(trace.slot, trace.block_hash).is_some()
-    };
-    let blocks: Vec<BidSubmission> = (1..=6_u8).map(|one| block(one.into(), vec![]).submit(one)).collect();
+    let blocks: Vec<BidSubmission> = (1..=8_u8).map(|one| block(one.into(), vec![]).submit(one)).collect();
     let place =
         |one: usize| book.place(Candidate::new(blocks[one].clone()), false, || required(&[])).unwrap();
+    let all_known = |range: std::ops::RangeInclusive<usize>| {
+        blocks[range].iter().all(|submission| known(book, submission).is_some())
+    };
     assert_eq!(place(0), Placed::Best);
     assert_eq!(place(1), Placed::Best);
-    assert!(!known(&blocks[0]) && known(&blocks[1]), "nobody saw the first");
-    assert_eq!(book.spool.read(0).unwrap().len(), 1);
-    for next in 2..=3 {
+    assert!(known(book, &blocks[0]).is_none() && all_known(1..=1), "nobody saw the first");
+    assert_eq!(files(book), 1);
+    for next in 2..=5 {
         book.give(&key()).unwrap();
         assert_eq!(place(next), Placed::Best);
     }
     book.give(&key()).unwrap();
-    assert!(blocks[1..=3].iter().all(known));
+    assert!(all_known(1..=5));
     // As many as must stay: what is on offer remains, and so do the others.
-    assert_eq!(place(4), Placed::Full);
-    assert_eq!(on_offer(book), Some(4));
-    assert!(blocks[1..=3].iter().all(known));
-    assert_eq!(book.spool.read(0).unwrap().len(), 3);
+    assert_eq!(place(6), Placed::Full);
+    assert_eq!(on_offer(book), Some(6));
+    assert!(all_known(1..=5));
+    assert_eq!(files(book), 5);
+}
+
+#[test]
+fn headers_that_were_given_stop_no_better_bid_and_fill_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { bids: 200, offered: 4, given: 4096, bytes: usize::MAX };
+    let book = &book(directory.path(), limits);
+    let blocks: Vec<BidSubmission> =
+        (1..=100_u8).map(|one| block(one.into(), vec![tx(one, 0, 1)]).submit(one)).collect();
+    for submission in &blocks {
+        let placed = book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+        assert_eq!(placed, Placed::Best);
+        book.give(&key()).unwrap();
+        assert!(book.known.read().in_memory() <= 4);
+    }
+    assert_eq!(place(book, 101, &block(101, vec![]), false, &[]), Placed::Best);
+    assert_eq!(on_offer(book), Some(101));
+    for submission in &blocks {
+        let candidate = known(book, submission).unwrap();
+        assert_eq!(candidate.trace, *submission.message());
+        assert_eq!(candidate.payload.payload(), submission.payload());
+    }
+    let first = blocks[0].message();
+    assert!(matches!(book.known(first.slot, first.block_hash), Some(Known::Filed { proposer })
+        if proposer == first.proposer_pubkey));
+    assert_eq!(files(book), 101);
+}
+
+#[test]
+fn a_block_that_could_not_be_written_stays_in_memory_and_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let key_of_bids = SecretKey::from_bytes(&[7; 32]).unwrap();
+    let sealer = Sealer { key: key_of_bids, builder_domain: B256::ZERO };
+    let limits = Limits { bids: 10, offered: 3, given: 4096, bytes: usize::MAX };
+    let book = &Book::new(sealer, Spool::open(directory.path(), u64::MAX).unwrap(), limits);
+    let blocks: Vec<BidSubmission> = (1..=4_u8).map(|one| block(one.into(), vec![]).submit(one)).collect();
+    for submission in &blocks[..3] {
+        let placed = book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+        assert_eq!(placed, Placed::Best);
+        book.give(&key()).unwrap();
+    }
+    let placed = book.place(Candidate::new(blocks[3].clone()), false, || required(&[])).unwrap();
+    assert_eq!((placed, on_offer(book)), (Placed::Full, Some(3)));
+    assert!(blocks[..3].iter().all(|submission| known(book, submission).is_some()));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn every_header_given_before_a_restart_is_known_after_it() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = Limits { bids: 10, offered: 10, bytes: usize::MAX };
+    let limits = Limits { bids: 10, offered: 10, given: 10, bytes: usize::MAX };
     let before = book(directory.path(), limits);
     let given: Vec<BidSubmission> = [(1, 5), (1, 6), (2, 7), (1, 8), (2, 2)]
         .into_iter()
@@ -216,8 +277,7 @@ fn every_header_given_before_a_restart_is_known_after_it() {
     assert_eq!(on_offer(&after), Some(8));
     place(&after, 3, &block(9, vec![]), false, &[]);
     for submission in given {
-        let trace = submission.message();
-        assert!(after.known(trace.slot, trace.block_hash).is_some(), "worth {}", trace.value);
+        assert!(known(&after, &submission).is_some(), "worth {}", submission.message().value);
     }
 }
 
@@ -228,14 +288,17 @@ fn the_first_block_under_a_hash_stays() {
     let BidSubmission::Electra(mut other) = first.clone() else { unreachable!() };
     other.message.builder_pubkey = SecretKey::from_bytes(&[2; 32]).unwrap().public_key();
     other.message.value = alloy_primitives::U256::from(6);
-    let (slot, hash) = (first.message().slot, first.message().block_hash);
-    book.place(Candidate::new(first), false, || required(&[])).unwrap();
-    let held = book.known(slot, hash).unwrap();
+    book.place(Candidate::new(first.clone()), false, || required(&[])).unwrap();
+    let held = known(book, &first).unwrap();
     book.place(Candidate::new(BidSubmission::Electra(other)), false, || required(&[])).unwrap();
     assert_eq!(on_offer(book), Some(6));
-    assert!(Arc::ptr_eq(&held, &book.known(slot, hash).unwrap()));
-    place(book, 3, &block(7, vec![]), false, &[]);
-    assert!(book.known(slot, hash).is_some());
+    assert!(Arc::ptr_eq(&held, &known(book, &first).unwrap()));
+    // Also once it has left memory.
+    for value in 7..=10_u8 {
+        place(book, value, &block(value.into(), vec![]), false, &[]);
+        book.give(&key()).unwrap();
+    }
+    assert_eq!(known(book, &first).unwrap().trace, *first.message());
 }
 
 #[test]

@@ -1,13 +1,30 @@
 //! Turns: so many at once, those who wait by rank and then by arrival.
 
 use crate::builders::Rank;
+use earnest_builder_types::BlsPublicKey;
 use parking_lot::Mutex;
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 use tokio::sync::oneshot;
 
-/// As many wait as may.
+/// Blocks of one builder and slot that wait at most.
+const WAITING_OF_ONE: usize = 2;
+
+/// Who asks for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct Applicant {
+    pub(crate) rank: Rank,
+    pub(crate) builder: BlsPublicKey,
+    pub(crate) slot: u64,
+}
+
+/// Why there is no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoTurn {
+    /// As many wait as may.
+    Full,
+    /// A newer block of the same builder and slot has its place.
+    Superseded,
+}
 
 /// Gives out turns.
 #[derive(Debug, Clone)]
@@ -17,14 +34,33 @@ pub(crate) struct Turns(Arc<Mutex<State>>);
 struct State {
     free: usize,
     /// Who waits; the last is next.
-    waiting: BTreeMap<(Rank, Reverse<u64>), oneshot::Sender<Turn>>,
+    waiting: BTreeMap<Place, Waiting>,
     most_waiting: usize,
     arrivals: u64,
+}
+
+/// A place in the queue. Who takes another's gets its arrival.
+type Place = (Rank, Reverse<u64>);
+
+#[derive(Debug)]
+struct Waiting {
+    /// Its own arrival, whosever place it has.
+    id: u64,
+    builder: BlsPublicKey,
+    slot: u64,
+    told: oneshot::Sender<Result<Turn, NoTurn>>,
 }
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<Turns>);
+
+/// Takes who waits out of the queue when it waits no more.
+struct Leaving<'a> {
+    turns: &'a Turns,
+    place: Place,
+    id: u64,
+}
 
 impl Turns {
     /// `parallel` turns at once (one at least), and `waiting` that wait.
@@ -34,32 +70,27 @@ impl Turns {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn. A builder has two blocks waiting for a slot at most: a third takes the place of the oldest.
     ///
     /// # Errors
-    /// [`Full`] if as many wait as may, none of a lower rank; also for one of the lowest that has to go for a higher.
-    pub(crate) async fn take(&self, rank: Rank) -> Result<Turn, Full> {
-        let receiver = {
+    /// [`NoTurn::Full`] if as many wait as may, none of a lower rank; also for one of the lowest that has to go for a
+    /// higher. [`NoTurn::Superseded`] for one whose place a newer took.
+    pub(crate) async fn take(&self, applicant: Applicant) -> Result<Turn, NoTurn> {
+        let (receiver, _leaving) = {
             let mut state = self.0.lock();
             if state.free > 0 {
                 state.free = state.free.saturating_sub(1);
                 return Ok(Turn(Some(self.clone())));
             }
-            if state.waiting.len() >= state.most_waiting {
-                // The last of the lowest rank goes, if this one is of a higher.
-                let least = state.waiting.keys().next().copied();
-                match least.filter(|(lowest, _)| *lowest < rank) {
-                    Some(least) => drop(state.waiting.remove(&least)),
-                    None => return Err(Full),
-                }
-            }
             state.arrivals = state.arrivals.saturating_add(1);
-            let key = (rank, Reverse(state.arrivals));
-            let (sender, receiver) = oneshot::channel();
-            state.waiting.insert(key, sender);
-            receiver
+            let id = state.arrivals;
+            let place = state.place(&applicant, id)?;
+            let (told, receiver) = oneshot::channel();
+            let Applicant { builder, slot, .. } = applicant;
+            state.waiting.insert(place, Waiting { id, builder, slot, told });
+            (receiver, Leaving { turns: self, place, id })
         };
-        receiver.await.map_err(|_| Full)
+        receiver.await.unwrap_or(Err(NoTurn::Full))
     }
 
     /// Hands a turn to who is next.
@@ -73,12 +104,41 @@ impl Turns {
                 }
                 next
             };
-            let Some((_, sender)) = next else { return };
-            match sender.send(Turn(Some(self.clone()))) {
-                Ok(()) => return,
+            let Some((_, next)) = next else { return };
+            match next.told.send(Ok(Turn(Some(self.clone())))) {
                 // It waits no more; what it was given is passed on here, not by its end.
-                Err(mut unwanted) => unwanted.0 = None,
+                Err(Ok(mut unwanted)) => unwanted.0 = None,
+                _ => return,
             }
+        }
+    }
+}
+
+impl State {
+    /// The place of one that has to wait, made free where another has to go for it.
+    fn place(&mut self, applicant: &Applicant, arrival: u64) -> Result<Place, NoTurn> {
+        let own = || {
+            let waiting = self.waiting.iter();
+            waiting.filter(|(_, one)| one.builder == applicant.builder && one.slot == applicant.slot)
+        };
+        let oldest = own().min_by_key(|(_, one)| one.id).map(|(place, _)| *place);
+        if let Some(place) = oldest.filter(|_| own().count() >= WAITING_OF_ONE) {
+            self.send_away(&place, NoTurn::Superseded);
+            return Ok((applicant.rank, place.1));
+        }
+        if self.waiting.len() >= self.most_waiting {
+            // The last of the lowest rank goes, if this one is of a higher.
+            let least = self.waiting.keys().next().copied();
+            let least = least.filter(|(lowest, _)| *lowest < applicant.rank).ok_or(NoTurn::Full)?;
+            self.send_away(&least, NoTurn::Full);
+        }
+        Ok((applicant.rank, Reverse(arrival)))
+    }
+
+    fn send_away(&mut self, place: &Place, why: NoTurn) {
+        if let Some(one) = self.waiting.remove(place) {
+            // It may have left by itself.
+            let _ = one.told.send(Err(why));
         }
     }
 }
@@ -91,68 +151,14 @@ impl Drop for Turn {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::{FutureExt, future::BoxFuture};
-
-    type Waiting = BoxFuture<'static, Result<Turn, Full>>;
-
-    fn wait(turns: &Turns, rank: Rank) -> Waiting {
-        let turns = turns.clone();
-        let mut waiting = async move { turns.take(rank).await }.boxed();
-        assert!((&mut waiting).now_or_never().is_none(), "it waits");
-        waiting
-    }
-
-    fn has_turn(waiting: &mut Waiting) -> Option<Result<Turn, Full>> {
-        waiting.now_or_never()
-    }
-
-    #[test]
-    fn those_of_higher_rank_come_first_then_those_who_came_first() {
-        let turns = Turns::new(1, 10);
-        let mut turn = turns.take(Rank::Usual).now_or_never().unwrap().unwrap();
-        let order = [Rank::Demoted, Rank::Usual, Rank::First, Rank::Usual, Rank::First];
-        let mut waiting: Vec<Waiting> = order.iter().map(|rank| wait(&turns, *rank)).collect();
-        for next in [2, 4, 1, 3, 0] {
-            drop(turn);
-            turn = has_turn(&mut waiting[next]).unwrap().unwrap();
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turns.0.lock();
+        if state.waiting.get(&self.place).is_some_and(|one| one.id == self.id) {
+            state.waiting.remove(&self.place);
         }
-        drop(turn);
-        assert_eq!(turns.0.lock().free, 1);
-    }
-
-    #[test]
-    fn a_full_queue_lets_the_lowest_go_for_a_higher() {
-        let turns = Turns::new(1, 2);
-        let turn = turns.take(Rank::Usual).now_or_never().unwrap().unwrap();
-        let mut first = wait(&turns, Rank::Usual);
-        let mut second = wait(&turns, Rank::Usual);
-        assert_eq!(turns.take(Rank::Usual).now_or_never().unwrap().unwrap_err(), Full);
-        assert_eq!(turns.take(Rank::Demoted).now_or_never().unwrap().unwrap_err(), Full);
-        let mut higher = wait(&turns, Rank::First);
-        assert_eq!(has_turn(&mut second).unwrap().unwrap_err(), Full, "the later of the two");
-        drop(turn);
-        drop(has_turn(&mut higher).unwrap().unwrap());
-        drop(has_turn(&mut first).unwrap().unwrap());
-    }
-
-    #[test]
-    fn who_leaves_takes_no_turn_with_it() {
-        let turns = Turns::new(2, 10);
-        let one = turns.take(Rank::Usual).now_or_never().unwrap().unwrap();
-        let two = turns.take(Rank::Usual).now_or_never().unwrap().unwrap();
-        let left = wait(&turns, Rank::First);
-        let mut stays = wait(&turns, Rank::Usual);
-        drop(left);
-        drop(one);
-        let turn = has_turn(&mut stays).unwrap().unwrap();
-        let given = wait(&turns, Rank::Usual);
-        drop(two);
-        // Given, but never looked at.
-        drop(given);
-        drop(turn);
-        assert_eq!(turns.0.lock().free, 2);
     }
 }
+
+#[cfg(test)]
+mod tests;

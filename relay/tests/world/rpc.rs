@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use url::Url;
 
-type Rule = Box<dyn Fn(&str, &Value) -> Result<Value, String> + Send + Sync>;
+type Rule = Box<dyn Fn(&str, &Value) -> Result<Value, (i64, String)> + Send + Sync>;
 
 /// The endpoint, and the calls that it was asked.
 pub(crate) struct Rpc {
@@ -19,6 +19,13 @@ impl Rpc {
     /// Answers each call by `rule`, which is given method and parameters; an error becomes an error object.
     pub(crate) async fn start(
         rule: impl Fn(&str, &Value) -> Result<Value, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_coded(move |method, params| rule(method, params).map_err(|error| (-32000, error))).await
+    }
+
+    /// The same with the codes of errors.
+    pub(crate) async fn start_coded(
+        rule: impl Fn(&str, &Value) -> Result<Value, (i64, String)> + Send + Sync + 'static,
     ) -> Self {
         let rule: Arc<Rule> = Arc::new(Box::new(rule));
         let calls: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -32,8 +39,8 @@ impl Rpc {
                     asked.lock().push((method, call["params"].clone()));
                     match answer {
                         Ok(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
-                        Err(message) => {
-                            json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32000, "message": message}})
+                        Err((code, message)) => {
+                            json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message}})
                         }
                     }
                 };
