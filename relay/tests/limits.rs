@@ -53,10 +53,8 @@ async fn bodies_of_some_leave_room_for_those_of_others() {
         body_ms: 600_000,
         ..Bounds::default()
     };
-    let clients = LimitConfig {
-        trusted_proxies: vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()],
-        ..LimitConfig::default()
-    };
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let clients = LimitConfig { per_second: 0, trusted_proxies, ..LimitConfig::default() };
     let world = World::start(Setting { bounds, clients, ..Setting::default() }).await;
     let once = |client, expected: (u16, Value, Option<String>)| {
         let world = &world;

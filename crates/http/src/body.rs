@@ -203,7 +203,8 @@ impl Bounded {
         }
         let room = self.bytes.capacity();
         if needed > room {
-            let target = room.saturating_mul(2).max(LEAST_ROOM).min(self.max_bytes).max(needed);
+            let doubled = needed.checked_next_power_of_two().unwrap_or(needed);
+            let target = doubled.max(LEAST_ROOM).min(self.max_bytes).max(needed);
             self.lease.take(target.saturating_sub(room))?;
             self.bytes.reserve_exact(target.saturating_sub(self.bytes.len()));
         }
