@@ -1,5 +1,5 @@
 # `make devnet` runs the whole system; `make test` passes the tests. Each does its own set-up.
-.PHONY: devnet test unit contracts peers lint docs deny smoke clean-deps
+.PHONY: devnet test unit contracts peers e2e e2e-peers lint docs deny smoke clean-deps
 
 CARGO ?= cargo
 DEVNET_ARGS ?=
@@ -30,9 +30,23 @@ peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_module
 	@test -f $@ || { echo "npm left no $@: run 'npm ci' in $* and read what it says"; exit 1; }
 	@touch $@
 
+# Stock geth and Prysm propose blocks of our relay: tests/peers/ethereum/README.md. Ends non-zero if it is too few of them.
+e2e: e2e-peers
+	$(CARGO) build --locked -p earnest-cli
+	$(CARGO) test --locked -p earnest-tests --features e2e --test e2e
+
+e2e-peers: target/peers/geth.built target/peers/prysm.built
+
+# Into an ignored folder, and again only if what is pinned changes.
+target/peers/%.built: tests/peers/ethereum/%/go.mod tests/peers/ethereum/%/go.sum
+	@command -v go >/dev/null || { echo "missing: go, 1.25.1 or later, and a C compiler; they build geth and Prysm"; exit 1; }
+	@mkdir -p target/peers/bin
+	cd $(<D) && GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOBIN=$(CURDIR)/target/peers/bin go install -p 2 tool
+	@touch $@
+
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features earnest-tests/e2e --locked -- -D warnings
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -24,6 +24,7 @@ mod jwt;
 pub use binary::ExecutionBinary;
 pub use engine_client::EngineClient;
 pub use genesis::{GenesisError, GenesisOptions};
+pub use jwt::JwtSecret;
 
 use std::{
     path::{Path, PathBuf},
@@ -136,7 +137,7 @@ impl ExecutionNode {
         };
         std::fs::create_dir_all(&folder).map_err(ProcessError::io("make the data folder"))?;
         let files = Files { genesis: folder.join("genesis.json"), secret: folder.join("jwt.hex"), folder };
-        let secret = jwt::Secret::random();
+        let secret = JwtSecret::random();
         write(&files.genesis, &options.genesis.to_json()?)?;
         write(&files.secret, &secret.to_hex())?;
 

@@ -6,7 +6,7 @@ pub mod beacon;
 pub mod builder;
 pub mod execution;
 pub mod network;
-mod process;
+pub mod process;
 pub mod promises;
 pub mod traffic;
 pub mod validator;

@@ -69,7 +69,7 @@ impl ProcessError {
 
 /// A running program. Killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     program: &'static str,
     child: Child,
     log: PathBuf,
@@ -77,11 +77,10 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` with both outputs appended to `log`, apart from the terminal's signals.
-    pub(crate) fn spawn(
-        program: &'static str,
-        mut command: Command,
-        log: PathBuf,
-    ) -> Result<Self, ProcessError> {
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`] if the log cannot be opened or the program not started.
+    pub fn spawn(program: &'static str, mut command: Command, log: PathBuf) -> Result<Self, ProcessError> {
         let open = || File::options().create(true).append(true).open(&log);
         let output = open().map_err(ProcessError::io("open the log of a program"))?;
         let errors = output.try_clone().map_err(ProcessError::io("open the log of a program"))?;
@@ -97,7 +96,10 @@ impl Process {
     }
 
     /// Waits until `ready` gives no error, the program ends, or `limit` is over.
-    pub(crate) async fn until<T, E: Display>(
+    ///
+    /// # Errors
+    /// [`ProcessError::Ended`] or [`ProcessError::Silent`], with the end of its log.
+    pub async fn until<T, E: Display>(
         &mut self,
         limit: Duration,
         mut ready: impl AsyncFnMut() -> Result<T, E>,
@@ -127,18 +129,40 @@ impl Process {
     }
 
     /// Where its output goes.
-    pub(crate) fn log(&self) -> &Path {
+    #[must_use]
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Waits for it to end.
-    pub(crate) async fn ended(&mut self) -> Result<String, ProcessError> {
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`] if it cannot be asked.
+    pub fn has_ended(&mut self) -> Result<Option<String>, ProcessError> {
+        let status = self.child.try_wait().map_err(ProcessError::io("wait for a program"))?;
+        Ok(status.map(|status| status.to_string()))
+    }
+
+    /// Waits for it to end; gives its exit status.
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`] if it cannot be waited for.
+    pub async fn ended(&mut self) -> Result<String, ProcessError> {
         let status = self.child.wait().await.map_err(ProcessError::io("wait for a program"))?;
         Ok(status.to_string())
     }
 
     /// Kills it and waits until it is gone.
-    pub(crate) async fn kill(&mut self) -> Result<(), ProcessError> {
+    ///
+    /// # Errors
+    /// [`ProcessError::Io`] if it cannot be killed.
+    pub async fn kill(&mut self) -> Result<(), ProcessError> {
         self.child.kill().await.map_err(ProcessError::io("kill a program"))
     }
 }
@@ -152,7 +176,10 @@ pub(crate) fn end_of(log: &Path) -> String {
 /// `count` free ports of the loopback interface, all different.
 ///
 /// Nothing holds them between this and their use; a program that finds one taken ends, and is started anew.
-pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], ProcessError> {
+///
+/// # Errors
+/// [`ProcessError::Io`] if the system has none.
+pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], ProcessError> {
     let mut held = Vec::with_capacity(COUNT);
     let mut ports = [0; COUNT];
     for port in &mut ports {

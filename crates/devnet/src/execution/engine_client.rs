@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json, value::RawValue};
 use url::Url;
 
-use super::jwt::Secret;
+use super::jwt::JwtSecret;
 use crate::beacon::{BuiltPayload, Engine, EngineError, ExecutionBlock, NewPayload};
 
 /// Time for one call: as the Engine API has it for `engine_newPayload`.
@@ -49,7 +49,7 @@ pub struct EngineClient {
     http: reqwest::Client,
     url: Url,
     rpc: ExecutionClient,
-    secret: Secret,
+    secret: JwtSecret,
     next_id: Arc<AtomicU64>,
 }
 
@@ -86,7 +86,12 @@ struct Envelope {
 }
 
 impl EngineClient {
-    pub(super) fn new(url: Url, rpc: ExecutionClient, secret: Secret) -> Result<Self, ChainError> {
+    /// A handle on the Engine API at `url` of a client whose public JSON-RPC is `rpc`. Several drivers may share a secret:
+    /// a beacon node, and a builder that takes payloads from the same client.
+    ///
+    /// # Errors
+    /// [`ChainError::Config`] if TLS cannot be set up.
+    pub fn new(url: Url, rpc: ExecutionClient, secret: JwtSecret) -> Result<Self, ChainError> {
         let http = reqwest::Client::builder()
             .timeout(LIMIT)
             .build()

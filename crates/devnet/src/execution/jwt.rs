@@ -12,16 +12,18 @@ use sha2::Sha256;
 
 /// The secret that a client and its driver share.
 #[derive(Clone)]
-pub(crate) struct Secret(B256);
+pub struct JwtSecret(B256);
 
-impl Secret {
+impl JwtSecret {
     /// A new one.
-    pub(crate) fn random() -> Self {
+    #[must_use]
+    pub fn random() -> Self {
         Self(B256::random())
     }
 
     /// As the client's file holds it.
-    pub(crate) fn to_hex(&self) -> String {
+    #[must_use]
+    pub fn to_hex(&self) -> String {
         hex::encode(self.0)
     }
 
@@ -42,9 +44,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for JwtSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
+        f.write_str("JwtSecret(..)")
     }
 }
 
@@ -55,9 +57,9 @@ mod tests {
     /// The signature is as another implementation of HMAC gives it.
     #[test]
     fn a_token_of_known_secret_and_time() {
-        let secret = Secret(B256::repeat_byte(0x73));
+        let secret = JwtSecret(B256::repeat_byte(0x73));
         assert_eq!(secret.token_at(1_516_239_022), TOKEN);
-        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(format!("{secret:?}"), "JwtSecret(..)");
     }
 
     const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpYXQiOjE1MTYyMzkwMjJ9.WFMU1XxjbV-whhxHJQ3lRhdaZNpoOAJtDW2xzcKPdY0";

@@ -1,0 +1,119 @@
+//! The gateway's side of constrained slots: delegations signed with the proposers' well-known keys, constraints signed by
+//! the delegate, and the relay's word on both.
+
+use alloy_primitives::{B256, Bytes};
+use earnest_builder_types::{BlsPublicKey, bls::SecretKey, proofs::verify_transaction};
+use earnest_client::{HeaderRequest, HeaderWithProofs};
+use earnest_devnet::validator::interop_key;
+use earnest_protocol::{
+    Slot,
+    objects::{
+        Constraint, ConstraintStatus, ConstraintsMessage, Delegation, DelegationReceipt, SignedConstraints,
+        SignedDelegation,
+    },
+    signing::EcdsaSecret,
+};
+
+use super::{genesis::NETWORK, relay::Relay};
+
+/// A gateway that holds delegations and constrains L1 blocks.
+#[derive(Debug)]
+pub struct Gateway {
+    delegate: SecretKey,
+    committer: EcdsaSecret,
+}
+
+impl Default for Gateway {
+    /// One with new keys.
+    fn default() -> Self {
+        Self { delegate: SecretKey::random().unwrap(), committer: EcdsaSecret::random() }
+    }
+}
+
+impl Gateway {
+    /// Has the proposer of a slot delegate to this gateway, and checks the relay's receipt.
+    ///
+    /// # Panics
+    /// If the relay refuses, or its receipt does not hold.
+    pub async fn delegate(&self, relay: &Relay, slot: u64, validator: u64) {
+        let key = interop_key(validator).unwrap();
+        let delegation = Delegation {
+            proposer: key.public_key(),
+            delegate: self.delegate.public_key(),
+            committer: self.committer.address(),
+            slot: Slot(slot),
+            metadata: Bytes::new(),
+        };
+        let signed = SignedDelegation::sign(delegation, &key, &NETWORK).unwrap();
+        let receipt = relay.client.post_delegation(&signed).await.unwrap();
+        receipt.verify(&NETWORK, relay.address).expect("the receipt is the relay's");
+        let expected = DelegationReceipt::of(&signed.message, receipt.message.received_at_ms).unwrap();
+        assert_eq!(receipt.message, expected);
+    }
+
+    /// Constrains a delegated slot to hold these transactions by one message, which the relay must hold. Gives the message.
+    ///
+    /// # Panics
+    /// If the relay refuses, or its receipt does not hold.
+    pub async fn constrain(
+        &self,
+        relay: &Relay,
+        slot: u64,
+        validator: u64,
+        transactions: &[Bytes],
+    ) -> SignedConstraints {
+        let message = ConstraintsMessage {
+            proposer: interop_key(validator).unwrap().public_key(),
+            delegate: self.delegate.public_key(),
+            slot: Slot(slot),
+            constraints: transactions
+                .iter()
+                .map(|tx| Constraint::inclusion(Slot(slot), tx.clone()))
+                .collect(),
+            receivers: vec![],
+        };
+        let signed = SignedConstraints::sign(message, &self.delegate, &NETWORK).unwrap();
+        assert_eq!(word_on(relay, &signed).await, ConstraintStatus::Held);
+        signed
+    }
+}
+
+/// What the relay says of constraints now; posting them again is how it is asked.
+///
+/// # Panics
+/// If the relay refuses, or its receipt does not hold.
+pub async fn word_on(relay: &Relay, constraints: &SignedConstraints) -> ConstraintStatus {
+    let receipt = relay.client.post_constraints(constraints).await.unwrap();
+    receipt.verify(&NETWORK, relay.address).expect("the receipt is the relay's");
+    assert_eq!(receipt.message.constraints_hash, constraints.message.hash().unwrap());
+    assert_eq!(receipt.message.slot, constraints.message.slot);
+    receipt.message.status
+}
+
+/// Asks for the header of a slot with the proofs of its constraints, as a proposer's sidecar does, and checks that they
+/// prove all of `transactions`. `None` if the relay has no block that holds them.
+///
+/// # Panics
+/// If the relay refuses, or a proof does not hold.
+pub async fn proven_header(
+    relay: &Relay,
+    slot: u64,
+    parent_hash: B256,
+    proposer: BlsPublicKey,
+    transactions: &[Bytes],
+) -> Option<HeaderWithProofs> {
+    let wanted = HeaderRequest { slot, parent_hash, pubkey: proposer };
+    let timeout = relay.client.transport().limits().timeout;
+    let header = relay.client.header_with_proofs(&wanted, timeout).await.unwrap()?;
+    let proofs = header.inclusions().unwrap();
+    let proven: Vec<&Bytes> = proofs.iter().map(|proof| &proof.signed_tx).collect();
+    assert_eq!(proven, transactions.iter().collect::<Vec<_>>());
+    let root = header.bid.header().transactions_root();
+    for proof in &proofs {
+        assert!(
+            verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root),
+            "a proof does not hold"
+        );
+    }
+    Some(header)
+}

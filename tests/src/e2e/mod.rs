@@ -1,0 +1,43 @@
+//! A network of stock peers on loopback: geth, and Prysm's beacon node and validator client, from the Fulu fork on. They
+//! propose blocks that `earnest relay` serves, offered by the devnet's builder; nothing else of ours is between.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`genesis`] | the chain's configuration and first states |
+//! | [`geth`], [`peers`] | geth, beacon node and validator client as processes |
+//! | [`builder`] | the devnet's builder over a geth of its own |
+//! | [`relay`] | `earnest relay` as an operator runs it, killed and started again on the same folder |
+//! | [`gate`] | stands before the beacon node's API where its events are to be cut |
+//! | [`traffic`] | transactions, so that payloads are worth something |
+//! | [`proposer`] | one validator that no validator client runs, for faults between header and payload |
+//! | [`gateway`] | delegations and constraints, signed with the validators' well-known keys |
+//! | [`ledger`] | what became of each slot, as the beacon node and the relay tell it |
+//! | [`network`] | all of it together |
+//! | [`run`], [`faults`] | what is done, slot by slot, and what must hold |
+//!
+//! `tests/peers/ethereum/README.md` says which versions, how they are built, and what is peculiar about them.
+
+pub mod builder;
+pub mod faults;
+pub mod gate;
+pub mod gateway;
+pub mod genesis;
+pub mod geth;
+pub mod ledger;
+pub mod network;
+pub mod peers;
+pub mod proposer;
+pub mod relay;
+pub mod run;
+pub mod settings;
+pub mod traffic;
+
+fn loopback(port: u16) -> url::Url {
+    url::Url::parse(&format!("http://127.0.0.1:{port}")).unwrap()
+}
+
+/// An HTTP client. Nothing here is over TLS, but it must be told whose cryptography that would use.
+fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
