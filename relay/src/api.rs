@@ -22,6 +22,7 @@ mod top_bid;
 pub(crate) use status_page::StatusPage;
 
 use crate::relay::Relay;
+use alloy_primitives::FixedBytes;
 use axum::{
     Router,
     extract::{Path, Request, rejection::PathRejection},
@@ -35,7 +36,6 @@ use earnest_http::{
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use std::{
     net::{IpAddr, Ipv4Addr},
-    str::FromStr,
     sync::Arc,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -113,9 +113,23 @@ pub(crate) fn params<T>(params: Params<T>) -> Result<T, ApiError> {
     params.map(|Path(params)| params).map_err(|error| ApiError::bad_request(error.body_text()))
 }
 
-/// A parameter's value.
-pub(crate) fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, ApiError> {
-    text.parse().map_err(|_| ApiError::bad_request(format!("{what} is malformed")))
+/// A number of decimal digits alone: no sign, no spaces.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// The number that a parameter is.
+pub(crate) fn number(what: &str, text: &str) -> Result<u64, ApiError> {
+    decimal(text).ok_or_else(|| ApiError::bad_request(format!("{what} must be a decimal number below 2^64")))
+}
+
+/// The hash or the key that a parameter is.
+pub(crate) fn hex<const N: usize>(what: &str, text: &str) -> Result<FixedBytes<N>, ApiError> {
+    text.parse().map_err(|_| {
+        let digits = N.saturating_mul(2);
+        ApiError::bad_request(format!("{what} must be 0x and {digits} hexadecimal digits"))
+    })
 }
 
 /// The fork that the request names.
@@ -130,8 +144,17 @@ pub(crate) fn fork_header(fork: ForkName) -> (HeaderName, HeaderValue) {
     (CONSENSUS_VERSION, HeaderValue::from_static(fork.as_str()))
 }
 
+/// Refuses what is stated to be of another fork than its slot.
+pub(crate) fn check_fork(relay: &Relay, slot: u64, stated: ForkName) -> Result<(), ApiError> {
+    match relay.fork_at(slot) {
+        Some(fork) if fork == stated => Ok(()),
+        Some(fork) => Err(ApiError::bad_request(format!("slot {slot} is {fork}, not {stated}"))),
+        None => Err(ApiError::bad_request(format!("slot {slot} is not {stated}"))),
+    }
+}
+
 /// The slot in `message` of a JSON body, for bodies that come without their fork.
-pub(crate) fn slot_in_json(body: &[u8]) -> Option<u64> {
+pub(crate) fn slot_in_json(body: &[u8]) -> Result<u64, serde_json::Error> {
     #[derive(serde::Deserialize)]
     struct Signed {
         message: Message,
@@ -141,7 +164,7 @@ pub(crate) fn slot_in_json(body: &[u8]) -> Option<u64> {
         #[serde(with = "earnest_protocol::integer")]
         slot: u64,
     }
-    serde_json::from_slice::<Signed>(body).ok().map(|signed| signed.message.slot)
+    serde_json::from_slice::<Signed>(body).map(|signed| signed.message.slot)
 }
 
 /// The slot with which `message` of an SSZ body begins, in every fork: after its own offset and the signature.

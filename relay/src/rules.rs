@@ -9,7 +9,7 @@ use earnest_protocol::{
     Slot,
     inbox::decode_submit,
     objects::{AllocationEntry, Delegation, SignedConstraints, SignedDelegation, SlotAllocation},
-    signing::Network,
+    signing::{Network, SigningError},
 };
 use http::StatusCode;
 use std::collections::HashMap;
@@ -36,8 +36,8 @@ pub(crate) enum Refusal {
     NotOptedIn(BlsPublicKey),
     #[error("metadata: {0}")]
     BadMetadata(String),
-    #[error("signature does not verify")]
-    BadSignature,
+    #[error("signature does not verify: {0}")]
+    BadSignature(SigningError),
     #[error("another delegation of this proposer for slot {0} was taken before")]
     AlreadyDelegated(Slot),
     #[error("no delegation for slot {0}")]
@@ -74,7 +74,7 @@ impl Refusal {
             Self::NotProposer(_) => "not_proposer",
             Self::NotOptedIn(_) => "not_opted_in",
             Self::BadMetadata(_) => "bad_metadata",
-            Self::BadSignature => "bad_signature",
+            Self::BadSignature(_) => "bad_signature",
             Self::AlreadyDelegated(_) => "already_delegated",
             Self::NoDelegation(_) => "no_delegation",
             Self::NotDelegate(_) => "not_delegate",
@@ -134,7 +134,7 @@ pub(crate) fn check_delegation(
         return Err(Refusal::NotOptedIn(message.proposer));
     }
     check_metadata(message)?;
-    delegation.verify(context.network, &proposer).map_err(|_| Refusal::BadSignature)
+    delegation.verify(context.network, &proposer).map_err(Refusal::BadSignature)
 }
 
 fn check_metadata(message: &Delegation) -> Result<(), Refusal> {
@@ -217,7 +217,7 @@ pub(crate) fn check_constraints(
     context: &ConstraintContext<'_>,
 ) -> Result<(), Refusal> {
     check_right(signed, context)?;
-    signed.verify(context.network, &signed.message.delegate).map_err(|_| Refusal::BadSignature)?;
+    signed.verify(context.network, &signed.message.delegate).map_err(Refusal::BadSignature)?;
     check_contents(signed, context)
 }
 

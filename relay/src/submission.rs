@@ -34,7 +34,7 @@ pub(crate) struct Expected<'a> {
 pub(crate) enum SubmissionError {
     #[error("slot {0} is past")]
     Past(u64),
-    #[error("{found} submission, slot {slot} is {expected:?}")]
+    #[error("slot {slot} is {}, not {found}", .expected.map_or("of no known fork", |fork| fork.as_str()))]
     Fork { slot: u64, found: ForkName, expected: Option<ForkName> },
     #[error("the proposer of slot {0} is not known")]
     UnknownProposer(u64),

@@ -4,7 +4,7 @@
 
 use alloy_primitives::{B256, FixedBytes, U256};
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, typenum::U4096};
 use superstruct::superstruct;
@@ -17,6 +17,7 @@ use crate::{
     ExecutionPayloadHeaderFulu, ExecutionPayloadHeaderRef, ExecutionRequests, ForkError,
     bls::{BlsError, SecretKey, verify},
     codec::{fork_codec, map_forks},
+    decimal::Decimal,
     domain::signing_root,
 };
 
@@ -51,7 +52,7 @@ pub struct BuilderBid {
     pub execution_requests: ExecutionRequests,
     /// What the proposer gets, in wei.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub value: U256,
     /// The relay's key.
     pub pubkey: BlsPublicKey,

@@ -4,7 +4,7 @@
 
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{
     VariableList,
@@ -23,6 +23,7 @@ use crate::{
     KzgCommitments, ProposerSlashing, SignedBlsToExecutionChange, SignedVoluntaryExit, SyncAggregate,
     bls::{BlsError, SecretKey, verify},
     codec::{fork_codec, map_forks},
+    decimal::Decimal,
     domain::signing_root,
 };
 
@@ -139,11 +140,11 @@ macro_rules! block_family {
         pub struct $block {
             /// Slot.
             #[superstruct(getter(copy))]
-            #[serde(with = "As::<DisplayFromStr>")]
+            #[serde(with = "As::<Decimal>")]
             pub slot: u64,
             /// Validator index of the proposer.
             #[superstruct(getter(copy))]
-            #[serde(with = "As::<DisplayFromStr>")]
+            #[serde(with = "As::<Decimal>")]
             pub proposer_index: u64,
             /// Root of the parent block.
             #[superstruct(getter(copy))]

@@ -1,12 +1,12 @@
 //! What of Gloas is known here: request authorisation and builder preferences.
 
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, serde_utils::hex_var_list, typenum::U4096};
 use tree_hash_derive::TreeHash;
 
-use crate::BlsSignature;
+use crate::{BlsSignature, decimal::Decimal};
 
 /// What a proposer signs to show that a request is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, TreeHash)]
@@ -16,7 +16,7 @@ pub struct RequestAuth {
     #[serde(with = "hex_var_list")]
     pub data: VariableList<u8, U4096>,
     /// The slot that it is for.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub slot: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct SignedRequestAuth {
 #[serde(deny_unknown_fields)]
 pub struct BuilderPreferences {
     /// The greatest payment taken in the execution layer, in gwei.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub max_execution_payment: u64,
 }
 

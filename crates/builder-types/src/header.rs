@@ -4,7 +4,7 @@
 
 use alloy_primitives::{Address, B256, FixedBytes, U256};
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{VariableList, serde_utils::hex_var_list, typenum::U32};
 use superstruct::superstruct;
@@ -13,6 +13,7 @@ use tree_hash_derive::TreeHash;
 use crate::{
     ForkError,
     codec::{fork_codec, map_forks},
+    decimal::Decimal,
 };
 
 /// The header of an execution payload.
@@ -49,26 +50,26 @@ pub struct ExecutionPayloadHeader {
     pub prev_randao: B256,
     /// Number of the block.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub block_number: u64,
     /// Gas limit.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub gas_limit: u64,
     /// Gas used.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub gas_used: u64,
     /// Seconds since 1970.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub timestamp: u64,
     /// At most 32 bytes of the builder's choice.
     #[serde(with = "hex_var_list")]
     pub extra_data: VariableList<u8, U32>,
     /// Wei.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub base_fee_per_gas: U256,
     /// Hash of the execution block.
     #[superstruct(getter(copy))]
@@ -81,11 +82,11 @@ pub struct ExecutionPayloadHeader {
     pub withdrawals_root: B256,
     /// Blob gas used.
     #[superstruct(only(Deneb, Electra, Fulu), partial_getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub blob_gas_used: u64,
     /// Excess blob gas.
     #[superstruct(only(Deneb, Electra, Fulu), partial_getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub excess_blob_gas: u64,
 }
 

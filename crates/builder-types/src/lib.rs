@@ -20,6 +20,7 @@ mod blobs;
 mod block;
 mod codec;
 mod contents;
+mod decimal;
 mod fork;
 mod header;
 mod operations;

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{
     BitList, BitVector, FixedVector, VariableList,
@@ -12,7 +12,7 @@ use ssz_types::{
 use superstruct::superstruct;
 use tree_hash_derive::TreeHash;
 
-use crate::{BlsPublicKey, BlsSignature};
+use crate::{BlsPublicKey, BlsSignature, decimal::Decimal};
 
 /// A vote on the deposit contract's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, TreeHash, Default)]
@@ -21,7 +21,7 @@ pub struct Eth1Data {
     /// Root of the deposit tree.
     pub deposit_root: B256,
     /// Number of deposits.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub deposit_count: u64,
     /// Execution block voted for.
     pub block_hash: B256,
@@ -32,10 +32,10 @@ pub struct Eth1Data {
 #[serde(deny_unknown_fields)]
 pub struct BeaconBlockHeader {
     /// Slot.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub slot: u64,
     /// Validator index of the proposer.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub proposer_index: u64,
     /// Root of the parent block.
     pub parent_root: B256,
@@ -70,7 +70,7 @@ pub struct ProposerSlashing {
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     /// Epoch.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub epoch: u64,
     /// Block root.
     pub root: B256,
@@ -81,10 +81,10 @@ pub struct Checkpoint {
 #[serde(deny_unknown_fields)]
 pub struct AttestationData {
     /// Slot.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub slot: u64,
     /// Committee; 0 from Electra on.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub index: u64,
     /// Head.
     pub beacon_block_root: B256,
@@ -173,7 +173,7 @@ pub struct DepositData {
     /// Where its stake is withdrawn to.
     pub withdrawal_credentials: B256,
     /// Gwei.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub amount: u64,
     /// Of the deposit message.
     pub signature: BlsSignature,
@@ -194,10 +194,10 @@ pub struct Deposit {
 #[serde(deny_unknown_fields)]
 pub struct VoluntaryExit {
     /// Earliest epoch.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub epoch: u64,
     /// Who.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub validator_index: u64,
 }
 
@@ -237,7 +237,7 @@ impl SyncAggregate {
 #[serde(deny_unknown_fields)]
 pub struct BlsToExecutionChange {
     /// Whose.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub validator_index: u64,
     /// Key of the old credentials.
     pub from_bls_pubkey: BlsPublicKey,
@@ -260,15 +260,15 @@ pub struct SignedBlsToExecutionChange {
 #[serde(deny_unknown_fields)]
 pub struct Withdrawal {
     /// Number of the withdrawal.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub index: u64,
     /// Whose.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub validator_index: u64,
     /// To whom.
     pub address: Address,
     /// Gwei.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub amount: u64,
 }
 

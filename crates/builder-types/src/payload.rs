@@ -9,7 +9,7 @@ use alloy_rpc_types_engine::{
     ExecutionPayloadV2, ExecutionPayloadV3, PraguePayloadFields,
 };
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use ssz_types::{
     VariableList,
@@ -26,6 +26,7 @@ use crate::{
     ExecutionPayloadHeaderDeneb, ExecutionPayloadHeaderElectra, ExecutionPayloadHeaderFulu,
     ExecutionRequests, ForkError, ForkName, Transactions, Withdrawal,
     codec::{fork_codec, map_forks},
+    decimal::Decimal,
 };
 
 /// An execution payload: an execution block as beacon blocks carry it.
@@ -62,26 +63,26 @@ pub struct ExecutionPayload {
     pub prev_randao: B256,
     /// Number of the block.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub block_number: u64,
     /// Gas limit.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub gas_limit: u64,
     /// Gas used.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub gas_used: u64,
     /// Seconds since 1970.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub timestamp: u64,
     /// At most 32 bytes of the builder's choice.
     #[serde(with = "hex_var_list")]
     pub extra_data: VariableList<u8, U32>,
     /// Wei.
     #[superstruct(getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub base_fee_per_gas: U256,
     /// Hash of the execution block.
     #[superstruct(getter(copy))]
@@ -93,11 +94,11 @@ pub struct ExecutionPayload {
     pub withdrawals: VariableList<Withdrawal, U16>,
     /// Blob gas used.
     #[superstruct(only(Deneb, Electra, Fulu), partial_getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub blob_gas_used: u64,
     /// Excess blob gas.
     #[superstruct(only(Deneb, Electra, Fulu), partial_getter(copy))]
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub excess_blob_gas: u64,
 }
 

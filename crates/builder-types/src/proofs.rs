@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{B256, Bytes};
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::{MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS};
+use crate::{MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS, decimal::Decimal};
 
 /// Levels of the tree of transactions.
 const LIST_DEPTH: usize = 20;
@@ -42,7 +42,7 @@ pub enum ProofError {
 #[serde(deny_unknown_fields)]
 pub struct TransactionProof {
     /// Position of the transaction in the payload.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub index: u64,
     /// Siblings from the leaf up, [`PROOF_LENGTH`] of them.
     pub proof: Vec<B256>,

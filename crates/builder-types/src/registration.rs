@@ -3,12 +3,12 @@
 use alloy_primitives::Address;
 use alloy_rpc_types_beacon::relay as alloy;
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz::{Decode as _, Encode as _};
 use ssz_derive::{Decode, Encode};
 use tree_hash_derive::TreeHash;
 
-use crate::{BlsPublicKey, BlsSignature, CodecError};
+use crate::{BlsPublicKey, BlsSignature, CodecError, decimal::Decimal};
 
 /// What a validator wants of the blocks built for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, TreeHash)]
@@ -17,10 +17,10 @@ pub struct ValidatorRegistration {
     /// Who gets the fees.
     pub fee_recipient: Address,
     /// Gas limit aimed at.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub gas_limit: u64,
     /// When it was signed, seconds since 1970. The latest counts.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub timestamp: u64,
     /// The validator's key.
     pub pubkey: BlsPublicKey,

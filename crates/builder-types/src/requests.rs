@@ -4,7 +4,7 @@ use alloy_eips::eip7685::Requests;
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rpc_types_beacon::requests::ExecutionRequestsV4;
 use serde::{Deserialize, Serialize};
-use serde_with::{As, DisplayFromStr};
+use serde_with::As;
 use ssz::{Decode as _, Encode as _};
 use ssz_derive::{Decode, Encode};
 use ssz_types::{
@@ -14,7 +14,7 @@ use ssz_types::{
 use thiserror::Error;
 use tree_hash_derive::TreeHash;
 
-use crate::{BlsPublicKey, BlsSignature};
+use crate::{BlsPublicKey, BlsSignature, decimal::Decimal};
 
 /// A deposit made in the execution layer (EIP-6110).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode, TreeHash)]
@@ -25,12 +25,12 @@ pub struct DepositRequest {
     /// Where its stake is withdrawn to.
     pub withdrawal_credentials: B256,
     /// Gwei.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub amount: u64,
     /// Signature of the deposit message.
     pub signature: BlsSignature,
     /// Number of the deposit.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub index: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct WithdrawalRequest {
     /// Key of the validator.
     pub validator_pubkey: BlsPublicKey,
     /// Gwei; 0 for a full exit.
-    #[serde(with = "As::<DisplayFromStr>")]
+    #[serde(with = "As::<Decimal>")]
     pub amount: u64,
 }
 

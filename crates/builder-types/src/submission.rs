@@ -2,19 +2,21 @@
 
 #![allow(missing_docs)] // Accessors that superstruct derives carry no text of their own.
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, U256};
 use alloy_rpc_types_beacon::relay::BidTrace;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_with::As;
 use ssz_derive::{Decode, Encode};
 use superstruct::superstruct;
 use tree_hash::TreeHash as _;
 
 use crate::{
-    BlobsBundleDeneb, BlobsBundleElectra, BlobsBundleFulu, BlsSignature, ExecutionPayloadCapella,
-    ExecutionPayloadDeneb, ExecutionPayloadElectra, ExecutionPayloadFulu, ExecutionPayloadRef,
-    ExecutionRequests, ForkCodec as _, ForkError, KzgCommitments, PayloadAndBlobs,
+    BlobsBundleDeneb, BlobsBundleElectra, BlobsBundleFulu, BlsPublicKey, BlsSignature,
+    ExecutionPayloadCapella, ExecutionPayloadDeneb, ExecutionPayloadElectra, ExecutionPayloadFulu,
+    ExecutionPayloadRef, ExecutionRequests, ForkCodec as _, ForkError, KzgCommitments, PayloadAndBlobs,
     bls::{BlsError, verify},
     codec::fork_codec,
+    decimal::Decimal,
     domain::signing_root,
 };
 
@@ -34,6 +36,7 @@ use crate::{
 #[serde(untagged)]
 pub struct BidSubmission {
     /// What the builder signs.
+    #[serde(deserialize_with = "trace")]
     pub message: BidTrace,
     /// The payload.
     #[superstruct(flatten)]
@@ -139,4 +142,47 @@ impl BidSubmission {
         let root = signing_root(trace.tree_hash_root(), builder_domain);
         verify(&trace.builder_pubkey, root, self.signature())
     }
+}
+
+/// Reads a trace: alloy's own reading takes integers in more forms than the APIs have. Fields beside a trace's are passed
+/// over, as other relays do.
+fn trace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BidTrace, D::Error> {
+    #[derive(Deserialize)]
+    struct Trace {
+        #[serde(with = "As::<Decimal>")]
+        slot: u64,
+        parent_hash: B256,
+        block_hash: B256,
+        builder_pubkey: BlsPublicKey,
+        proposer_pubkey: BlsPublicKey,
+        proposer_fee_recipient: Address,
+        #[serde(with = "As::<Decimal>")]
+        gas_limit: u64,
+        #[serde(with = "As::<Decimal>")]
+        gas_used: u64,
+        #[serde(with = "As::<Decimal>")]
+        value: U256,
+    }
+    let Trace {
+        slot,
+        parent_hash,
+        block_hash,
+        builder_pubkey,
+        proposer_pubkey,
+        proposer_fee_recipient,
+        gas_limit,
+        gas_used,
+        value,
+    } = Trace::deserialize(deserializer)?;
+    Ok(BidTrace {
+        slot,
+        parent_hash,
+        block_hash,
+        builder_pubkey,
+        proposer_pubkey,
+        proposer_fee_recipient,
+        gas_limit,
+        gas_used,
+        value,
+    })
 }

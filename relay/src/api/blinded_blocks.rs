@@ -1,7 +1,7 @@
 //! `POST /eth/v1/builder/blinded_blocks` (200 with the payload) and `POST /eth/v2/builder/blinded_blocks` (202)
 
 use crate::{
-    api::{fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
+    api::{check_fork, fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
     delivery,
     relay::Relay,
 };
@@ -56,20 +56,12 @@ async fn decode(relay: &Relay, request: Request) -> Result<(SignedBlindedBeaconB
         _ => SignedBlindedBeaconBlock::from_json(fork, &body),
     };
     let block = decoded.map_err(|error| {
-        let slot = if media == Media::Ssz { slot_in_ssz(&body) } else { slot_in_json(&body) };
+        let slot = if media == Media::Ssz { slot_in_ssz(&body) } else { slot_in_json(&body).ok() };
         slot.and_then(|slot| check_fork(relay, slot, fork).err())
             .unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))
     })?;
     check_fork(relay, block.message().slot(), fork)?;
     Ok((block, lease))
-}
-
-fn check_fork(relay: &Relay, slot: u64, stated: ForkName) -> Result<(), ApiError> {
-    match relay.fork_at(slot) {
-        Some(fork) if fork == stated => Ok(()),
-        Some(fork) => Err(ApiError::bad_request(format!("slot {slot} is {fork}, not {stated}"))),
-        None => Err(ApiError::bad_request(format!("slot {slot} is not {stated}"))),
-    }
 }
 
 /// SSZ has to come with its fork; of JSON the slot tells it.
@@ -80,7 +72,8 @@ fn fork_of(relay: &Relay, media: Media, headers: &HeaderMap, body: &[u8]) -> Res
     if media == Media::Ssz {
         return Err(ApiError::bad_request("SSZ needs Eth-Consensus-Version"));
     }
-    slot_in_json(body)
-        .and_then(|slot| relay.fork_at(slot))
-        .ok_or_else(|| ApiError::bad_request("not a blinded block, and no Eth-Consensus-Version"))
+    let slot = slot_in_json(body).map_err(|error| {
+        ApiError::bad_request(format!("not a blinded block, and no Eth-Consensus-Version: {error}"))
+    })?;
+    relay.fork_at(slot).ok_or_else(|| ApiError::bad_request(format!("slot {slot} is of no known fork")))
 }

@@ -76,7 +76,7 @@ fn decode(
     let proofs = fields.remove("proofs").ok_or_else(|| bad(&"no proofs"))?;
     let proofs: ConstraintProofs = serde_json::from_str(proofs.get()).map_err(|error| bad(&error))?;
     let proofs = inclusions(&proofs).map_err(|error| bad(&error))?;
-    let slot = slot_in_json(body).ok_or_else(|| bad(&"no slot in it"))?;
+    let slot = slot_in_json(body).map_err(|error| bad(&error))?;
     let fork = fork_at(slot).ok_or_else(|| bad(&"its slot is of no known fork"))?;
     let rest = serde_json::to_vec(&fields).map_err(|error| bad(&error))?;
     let submission = BidSubmission::from_json(fork, &rest).map_err(|error| bad(&error))?;

@@ -1,7 +1,7 @@
 //! `POST /relay/v1/builder/blocks`
 
 use crate::{
-    api::{read, slot_in_json, stated_fork},
+    api::{check_fork, read, slot_in_json, stated_fork},
     bids::{BidKey, Candidate, Placed},
     builders::Rank,
     relay::Relay,
@@ -156,15 +156,28 @@ fn decode(
     body: &[u8],
 ) -> Result<BidSubmission, ApiError> {
     // Builders do not all name the fork; the slot gives it. The trace comes first in SSZ, and the slot in it.
-    let slot = if media == Media::Ssz { slot_in_ssz(body) } else { slot_in_json(body) };
-    let fork = stated.or_else(|| relay.fork_at(slot?));
-    let fork =
-        fork.ok_or_else(|| ApiError::bad_request("no slot in the body, and no Eth-Consensus-Version"))?;
+    let slot = match media {
+        Media::Ssz => slot_in_ssz(body).ok_or_else(|| "too short for a slot".to_owned()),
+        _ => slot_in_json(body).map_err(|error| error.to_string()),
+    };
+    let fork = match (stated, &slot) {
+        (Some(stated), _) => stated,
+        (None, Ok(slot)) => relay
+            .fork_at(*slot)
+            .ok_or_else(|| ApiError::bad_request(format!("slot {slot} is of no known fork")))?,
+        (None, Err(error)) => {
+            let message = format!("not a submission, and no Eth-Consensus-Version: {error}");
+            return Err(ApiError::bad_request(message));
+        }
+    };
     let decoded = match media {
         Media::Ssz => BidSubmission::from_ssz(fork, body),
         _ => BidSubmission::from_json(fork, body),
     };
-    decoded.map_err(|error| ApiError::bad_request(format!("not a {fork} submission: {error}")))
+    decoded.map_err(|error| {
+        let of_another = slot.ok().and_then(|slot| check_fork(relay, slot, fork).err());
+        of_another.unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} submission: {error}")))
+    })
 }
 
 fn slot_in_ssz(body: &[u8]) -> Option<u64> {

@@ -55,8 +55,8 @@ pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> R
     accept(request.headers(), &[Media::Json])?;
     content_type(request.headers(), &[Media::Json])?;
     let (_, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
-    let body: ConstraintsBody = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad_request(format!("not signed constraints: {error}")))?;
+    let body =
+        decode(&body).map_err(|error| ApiError::bad_request(format!("not signed constraints: {error}")))?;
     match body {
         ConstraintsBody::One(signed) => Ok(Json(hold(&relay, *signed).await?).into_response()),
         ConstraintsBody::Many(many) if many.len() > MAX_MESSAGES => Err(ApiError::bad_request(format!(
@@ -83,6 +83,15 @@ pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> R
 )]
 pub(crate) async fn capabilities() -> Json<ConstraintCapabilities> {
     Json(ConstraintCapabilities { constraint_types: TYPES.to_vec() })
+}
+
+/// Reads a list or one message, told apart by how the body begins: so an error says what is wrong in which.
+fn decode(body: &[u8]) -> Result<ConstraintsBody, serde_json::Error> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(body).map(ConstraintsBody::Many)
+    } else {
+        serde_json::from_slice(body).map(ConstraintsBody::One)
+    }
 }
 
 /// What costs is checked first; from then on everything is done to the end, also if the one who asked goes away.

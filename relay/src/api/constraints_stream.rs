@@ -5,7 +5,7 @@
 //! event before the relay ends a stream is `dropped`, and says why.
 
 use crate::{
-    api::{get_constraints::reader, openapi::schemas},
+    api::{get_constraints::reader, number, openapi::schemas},
     feed::News,
     relay::Relay,
     views::HeldConstraints,
@@ -38,7 +38,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Options {
-    slot: Option<u64>,
+    slot: Option<String>,
 }
 
 /// A stream that counts as open until it is dropped.
@@ -130,7 +130,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let only = options.slot.map(Slot);
+    let only = options.slot.map(|slot| number("slot", &slot)).transpose()?.map(Slot);
     let reader = match only {
         Some(slot) => reader(&relay, slot, &headers).await?,
         None => None,

@@ -4,6 +4,7 @@ pub(super) mod builder_blocks_received;
 pub(super) mod proposer_payload_delivered;
 pub(super) mod validator_registration;
 
+use crate::api::decimal;
 use axum::extract::{Query, rejection::QueryRejection};
 use earnest_http::ApiError;
 use std::{collections::HashMap, str::FromStr};
@@ -36,23 +37,27 @@ impl Arguments {
 
     /// # Errors
     /// 400 if the argument is there and is none.
-    fn get<T: FromStr>(&self, name: &str, form: &str) -> Result<Option<T>, ApiError> {
+    fn get<T>(
+        &self,
+        name: &str,
+        form: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        text.parse()
-            .map(Some)
-            .map_err(|_| ApiError::bad_request(format!("invalid {name} argument: expected {form}")))
+        let invalid = || ApiError::bad_request(format!("invalid {name} argument: expected {form}"));
+        read(text).map(Some).ok_or_else(invalid)
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        self.get(name, "a decimal number")
+        self.get(name, "a decimal number", decimal)
     }
 
     fn hash<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        self.get(name, "0x and 64 hexadecimal digits")
+        self.get(name, "0x and 64 hexadecimal digits", |text| text.parse().ok())
     }
 
     fn key<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        self.get(name, "0x and 96 hexadecimal digits")
+        self.get(name, "0x and 96 hexadecimal digits", |text| text.parse().ok())
     }
 
     /// # Errors
@@ -80,7 +85,7 @@ mod tests {
     #[test]
     fn arguments_by_table() {
         let hash = format!("block_hash=0x{}", "ab".repeat(32));
-        let cases: [(&str, Result<(), &str>); 14] = [
+        let cases: [(&str, Result<(), &str>); 15] = [
             ("", Ok(())),
             ("slot=&block_hash=&limit=", Ok(())),
             ("something=else", Ok(())),
@@ -88,6 +93,7 @@ mod tests {
             (&hash, Ok(())),
             ("slot=1&slot=2", Err("slot is given twice")),
             ("slot=18446744073709551616", Err("invalid slot argument: expected a decimal number")),
+            ("slot=%2B1", Err("invalid slot argument: expected a decimal number")),
             ("slot=-1", Err("invalid slot argument: expected a decimal number")),
             ("slot=0x10", Err("invalid slot argument: expected a decimal number")),
             ("slot=%00", Err("invalid slot argument: expected a decimal number")),

@@ -4,7 +4,7 @@
 //! whose signer no longer proposes the slot, after a reorg, is not shown.
 
 use crate::{
-    api::{Params, openapi::schemas, params, parse},
+    api::{Params, number, openapi::schemas, params},
     events::DelegationTaken,
     relay::Relay,
 };
@@ -28,7 +28,7 @@ pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,
 ) -> Result<Json<Vec<SignedDelegation>>, ApiError> {
-    let slot = parse("slot", &params(slot)?)?;
+    let slot = number("slot", &params(slot)?)?;
     Ok(Json(supported(&relay, slot).iter().map(|taken| taken.delegation.clone()).collect()))
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn get_with_receipts(
     State(relay): State<Arc<Relay>>,
     slot: Params<String>,
 ) -> Result<Json<Vec<Authority>>, ApiError> {
-    let slot = parse("slot", &params(slot)?)?;
+    let slot = number("slot", &params(slot)?)?;
     let authority = |taken: &Arc<DelegationTaken>| {
         Ok(Authority { receipt: relay.delegation_receipt(taken)?, delegation: taken.delegation.clone() })
     };

@@ -5,7 +5,7 @@
 //! the relay's receipt, and why a dropped one binds nobody.
 
 use crate::{
-    api::{Params, blocking, constraints::receipt, openapi::schemas, params, parse},
+    api::{Params, blocking, constraints::receipt, number, openapi::schemas, params},
     relay::Relay,
     views::HeldConstraints,
 };
@@ -44,7 +44,7 @@ pub(crate) async fn get(
     slot: Params<String>,
     headers: HeaderMap,
 ) -> Result<Json<Vec<SignedConstraints>>, ApiError> {
-    let slot = parse("slot", &params(slot)?)?;
+    let slot = Slot(number("slot", &params(slot)?)?);
     let readable = readable(&relay, slot, &headers).await?;
     let views = relay.ledger.views();
     let bind = readable.iter().filter(|held| views.dropped(held).is_none());
@@ -74,7 +74,7 @@ pub(crate) async fn get_with_receipts(
     slot: Params<String>,
     headers: HeaderMap,
 ) -> Result<Json<Vec<ReceiptedConstraints>>, ApiError> {
-    let slot = parse("slot", &params(slot)?)?;
+    let slot = Slot(number("slot", &params(slot)?)?);
     let readable = readable(&relay, slot, &headers).await?;
     let receipted = readable.iter().map(|held| {
         Ok(ReceiptedConstraints {

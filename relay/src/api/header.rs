@@ -1,7 +1,7 @@
 //! `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`
 
 use crate::{
-    api::{Params, fork_header, params, parse},
+    api::{Params, fork_header, hex, number, params},
     bids::{BidKey, Served},
     relay::Relay,
 };
@@ -41,9 +41,9 @@ pub(crate) async fn on_offer(
 ) -> Result<Option<Arc<Served>>, ApiError> {
     let (slot, parent_hash, pubkey) = params(path)?;
     let key = BidKey {
-        slot: parse("slot", &slot)?,
-        parent_hash: parse("parent_hash", &parent_hash)?,
-        proposer: parse("pubkey", &pubkey)?,
+        slot: number("slot", &slot)?,
+        parent_hash: hex("parent_hash", &parent_hash)?,
+        proposer: hex("pubkey", &pubkey)?,
     };
     let now_ms = relay.now_ms();
     observe_delay(headers, now_ms);
