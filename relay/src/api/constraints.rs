@@ -43,7 +43,7 @@ const TYPES: [u64; 1] = [1];
         (status = 413, description = "The body is too large", body = schemas::Problem),
         (status = 415, description = "Not JSON", body = schemas::Problem),
         (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
-        (status = 503, description = "The relay cannot write its journal", body = schemas::Problem),
+        (status = 503, description = "`busy`; 503 if the relay cannot write its journal", body = schemas::Problem),
     ),
 )]
 /// A message, or a list of them; a list is answered by a list. Each is held or refused by itself: those before one that
