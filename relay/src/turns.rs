@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Without turns the submissions would have both threads, and the blinded block none.
+    /// Without turns the submissions would have every thread, and the blinded block would queue behind all of them.
     #[test]
     fn a_blinded_block_starts_while_submissions_saturate() {
         let runtime = tokio::runtime::Builder::new_current_thread()

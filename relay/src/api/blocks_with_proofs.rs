@@ -37,7 +37,7 @@ use std::{collections::BTreeMap, sync::Arc};
         (status = 400, description = "`bad_proof`, `constraints_not_kept`, `simulation_failed`, or what is wrong with the block", body = schemas::Problem),
         (status = 403, description = "`builder_not_allowed`, `builder_demoted`", body = schemas::Problem),
         (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
-        (status = 503, description = "`simulation_busy`, `simulation_superseded`, `simulation_late`, `simulation_unavailable`, or as many bids are held as can be", body = schemas::Problem),
+        (status = 503, description = "`busy`, `simulation_busy`, `simulation_superseded`, `simulation_late`, `simulation_unavailable`, or as many bids are held as can be", body = schemas::Problem),
     ),
 )]
 pub(crate) async fn post(

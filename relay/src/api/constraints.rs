@@ -46,7 +46,7 @@ const TYPES: [u64; 1] = [1];
         (status = 413, description = "The body is too large", body = schemas::Problem),
         (status = 415, description = "Not JSON", body = schemas::Problem),
         (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
-        (status = 503, description = "`not_ready`, or the relay cannot write its journal", body = schemas::Problem),
+        (status = 503, description = "`busy`, `not_ready`; 503 if the relay cannot write its journal", body = schemas::Problem),
     ),
 )]
 /// A message, or a list of them; a list is answered by a list. Each is held or refused by itself: those before one that

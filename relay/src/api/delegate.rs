@@ -35,7 +35,7 @@ use std::sync::Arc;
         (status = 413, description = "The body is too large", body = schemas::Problem),
         (status = 415, description = "Not JSON", body = schemas::Problem),
         (status = 429, description = "`busy`: too many requests of this client", body = schemas::Problem),
-        (status = 503, description = "The relay cannot write its journal", body = schemas::Problem),
+        (status = 503, description = "`busy`; 503 if the relay cannot write its journal", body = schemas::Problem),
     ),
 )]
 pub(crate) async fn post(
