@@ -78,11 +78,12 @@ impl From<SimulationError> for ApiError {
             SimulationError::Invalid { .. } => {
                 Self::named(StatusCode::BAD_REQUEST, "simulation_failed", message)
             }
-            SimulationError::Unavailable(_) => unavailable("simulation_unavailable").retry_after(1),
+            SimulationError::Unavailable(_) | SimulationError::Stopping => {
+                unavailable("simulation_unavailable").retry_after(1)
+            }
             SimulationError::Busy => unavailable("simulation_busy").retry_after(1),
             SimulationError::Superseded => unavailable("simulation_superseded"),
             SimulationError::Late => unavailable("simulation_late"),
-            SimulationError::Stopping => unavailable("simulation_unavailable").retry_after(1),
             SimulationError::Encoding(_) => Self::internal(),
         }
     }

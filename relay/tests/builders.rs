@@ -237,16 +237,18 @@ async fn of_a_builders_blocks_that_wait_the_newest_are_simulated_and_others_leav
     go_on.send(()).unwrap();
     workshop.bid(&world, 1, 5, false).await;
     asked.recv().await.unwrap();
-    let send = async |builder: u8, value: u64| {
-        let block = workshop.block(&world, builder, value, u8::try_from(value).unwrap()).await;
+    let mut blocks = Vec::new();
+    for value in 21..=24_u8 {
+        blocks.push(workshop.block(&world, 2, value.into(), value).await);
+    }
+    let mut sending = blocks.into_iter().map(|block| {
         let world = Arc::clone(&world);
         tokio::spawn(async move { submit(&world, &block).await })
-    };
-    let first = send(2, 21).await;
+    });
+    let first = sending.next().unwrap();
     asked.recv().await.unwrap();
     // Which of them comes first is not known; three wait where two may.
-    let waiting = [send(2, 22).await, send(2, 23).await, send(2, 24).await];
-    let (superseded, _, rest) = futures::future::select_all(waiting).await;
+    let (superseded, _, rest) = futures::future::select_all(sending).await;
     assert_eq!(superseded.unwrap(), refused(503, "simulation_superseded"));
     // The endpoint says nothing more until the slot's headers are over: those that wait leave.
     for late in rest {
