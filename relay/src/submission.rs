@@ -5,10 +5,12 @@ use alloy_consensus::Transaction;
 use alloy_eips::eip2718::{Decodable2718, EIP4844_TX_TYPE_ID};
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::{
-    BidSubmission, BlsPublicKey, ForkCodec, ForkName, bls::BlsError, engine::PayloadAttributes,
-    versioned_hash,
+    BidSubmission, BlsPublicKey, ExecutionPayloadHeader, ForkCodec, ForkName, bls::BlsError,
+    engine::PayloadAttributes, versioned_hash,
 };
 use earnest_http::ApiError;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::LazyLock;
 
 /// What is known of the slot that a submission is for.
 #[derive(Debug, Clone)]
@@ -70,8 +72,12 @@ impl From<SubmissionError> for ApiError {
     }
 }
 
-/// Checks everything that needs no execution of the block, cheapest first.
-pub(crate) fn check(submission: &BidSubmission, expected: &Expected<'_>) -> Result<(), SubmissionError> {
+/// Checks everything that needs no execution of the block, cheapest first, and gives the payload's header, whose hashing
+/// takes as long as that of the block and is done beside it.
+pub(crate) fn check(
+    submission: &BidSubmission,
+    expected: &Expected<'_>,
+) -> Result<ExecutionPayloadHeader, SubmissionError> {
     let trace = submission.message();
     if !expected.open {
         return Err(SubmissionError::Past(trace.slot));
@@ -100,7 +106,21 @@ pub(crate) fn check(submission: &BidSubmission, expected: &Expected<'_>) -> Resu
         return Err(SubmissionError::Number { found: payload.block_number(), parent });
     }
     check_versioned_hashes(submission)?;
-    let requests = submission.execution_requests().ok();
+    let (checked, header) = at_once(
+        || {
+            check_block_hash(submission, attributes)?;
+            submission.verify(expected.builder_domain).map_err(SubmissionError::Signature)
+        },
+        || payload.to_header(),
+    );
+    checked.map(|()| header)
+}
+
+fn check_block_hash(
+    submission: &BidSubmission,
+    attributes: &PayloadAttributes,
+) -> Result<(), SubmissionError> {
+    let (payload, requests) = (submission.payload(), submission.execution_requests().ok());
     let computed = payload
         .to_owned()
         .computed_block_hash(attributes.parent_beacon_block_root, requests)
@@ -108,7 +128,22 @@ pub(crate) fn check(submission: &BidSubmission, expected: &Expected<'_>) -> Resu
     if computed != payload.block_hash() {
         return Err(SubmissionError::BlockHash { found: payload.block_hash(), computed });
     }
-    submission.verify(expected.builder_domain).map_err(SubmissionError::Signature)
+    Ok(())
+}
+
+/// Threads that hash blocks. Not those that verify lists of registrations: a block would wait there until a list is
+/// through.
+static HASHING: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let pool = ThreadPoolBuilder::new().thread_name(|number| format!("hashing-{number}")).build();
+    pool.inspect_err(|error| tracing::warn!(%error, "blocks are hashed by one thread each")).ok()
+});
+
+/// Does both, by as many threads as there are cores.
+fn at_once<A: Send, B: Send>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B + Send) -> (A, B) {
+    match &*HASHING {
+        Some(pool) => pool.join(first, second),
+        None => (first(), second()),
+    }
 }
 
 fn check_message(submission: &BidSubmission) -> Result<(), SubmissionError> {
@@ -236,7 +271,9 @@ mod tests {
     #[test]
     fn an_honest_block_passes() {
         let attributes = Block::default().attributes();
-        assert_eq!(check(&BidSubmission::Electra(good()), &expected(&attributes)), Ok(()));
+        let submission = BidSubmission::Electra(good());
+        let header = submission.payload().to_header();
+        assert_eq!(check(&submission, &expected(&attributes)), Ok(header));
     }
 
     #[test]

@@ -4,12 +4,16 @@
 //! transaction counts without its sidecar. Its generalized index in the list's tree is
 //! 2²¹ + position: twenty levels of transactions, and one that mixes in their number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use alloy_primitives::{B256, Bytes};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_with::As;
-use sha2::{Digest as _, Sha256};
+use sha2::compress256;
 use thiserror::Error;
 
 use crate::{MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS, decimal::Decimal};
@@ -18,6 +22,18 @@ use crate::{MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS, decimal::Decimal};
 const LIST_DEPTH: usize = 20;
 /// Levels of the tree of one transaction's 32-byte chunks.
 const BYTES_DEPTH: usize = 25;
+/// Leaves that one thread hashes in one go: some hundred microseconds.
+const LEAVES_AT_ONCE: usize = 64;
+/// State that SHA-256 starts with (FIPS 180-4 §5.3.3).
+const SHA256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+/// The block that ends a message of 64 bytes: a one bit, zeros, and the length of 512 bits (FIPS 180-4 §5.1.1).
+const PADDING_OF_64_BYTES: [u8; 64] = {
+    let mut block = [0; 64];
+    block[0] = 0x80;
+    block[62] = 2;
+    block
+};
 /// Hashes in a proof of one transaction: the siblings, then the number of transactions.
 pub const PROOF_LENGTH: usize = LIST_DEPTH + 1;
 /// Generalized index of the first transaction.
@@ -61,11 +77,23 @@ pub struct TransactionsMultiproof {
     pub merkle_hashes: Vec<B256>,
 }
 
+/// SHA-256 of 64 bytes.
+fn hash(bytes: &[u8; 64]) -> B256 {
+    let mut state = SHA256_START;
+    compress256(&mut state, &[(*bytes).into(), PADDING_OF_64_BYTES.into()]);
+    let mut hash = B256::ZERO;
+    for (to, word) in hash.chunks_exact_mut(4).zip(state) {
+        to.copy_from_slice(&word.to_be_bytes());
+    }
+    hash
+}
+
 fn pair(left: B256, right: B256) -> B256 {
-    let mut hasher = Sha256::new();
-    hasher.update(left);
-    hasher.update(right);
-    B256::from_slice(&hasher.finalize())
+    let mut both = [0_u8; 64];
+    let (first, second) = both.split_at_mut(32);
+    first.copy_from_slice(left.as_slice());
+    second.copy_from_slice(right.as_slice());
+    hash(&both)
 }
 
 fn length_chunk(length: usize) -> B256 {
@@ -76,59 +104,107 @@ fn length_chunk(length: usize) -> B256 {
     chunk
 }
 
-/// Roots of empty subtrees by height.
-fn zero_roots() -> impl Iterator<Item = B256> {
+/// Roots of empty subtrees by height, from a leaf's 0 up.
+static ZERO_ROOTS: LazyLock<Vec<B256>> = LazyLock::new(|| {
     std::iter::successors(Some(B256::ZERO), |below| Some(pair(*below, *below)))
+        .take(BYTES_DEPTH + 1)
+        .collect()
+});
+
+fn zero_root(height: usize) -> B256 {
+    ZERO_ROOTS.get(height).copied().unwrap_or_default()
+}
+
+/// The level above; `zero` stands where this one ends with a left child.
+fn level_above(level: &[B256], zero: B256) -> Vec<B256> {
+    let parents = level.chunks(2).map(|children| match children {
+        [left, right] => pair(*left, *right),
+        [left] => pair(*left, zero),
+        _ => zero,
+    });
+    parents.collect()
 }
 
 /// Every level of the tree over `leaves`, `depth` levels above them, without the empty parts.
 fn levels(leaves: Vec<B256>, depth: usize) -> Vec<Vec<B256>> {
     let mut levels = Vec::with_capacity(depth.saturating_add(1));
     let mut level = leaves;
-    for zero in zero_roots().take(depth) {
-        let above = level
-            .chunks(2)
-            .map(|children| match children {
-                [left, right] => pair(*left, *right),
-                [left] => pair(*left, zero),
-                _ => zero,
-            })
-            .collect();
+    for zero in ZERO_ROOTS.iter().take(depth) {
+        let above = level_above(&level, *zero);
         levels.push(std::mem::replace(&mut level, above));
     }
     levels.push(level);
     levels
 }
 
+/// Root of the least tree that holds these nodes, which are at `height`; and its own height, at most `depth`.
+fn least_root(nodes: Vec<B256>, height: usize, depth: usize) -> (B256, usize) {
+    let (mut level, mut height) = (nodes, height);
+    while level.len() > 1 && height < depth {
+        level = level_above(&level, zero_root(height));
+        height = height.saturating_add(1);
+    }
+    match level.first() {
+        Some(root) => (*root, height),
+        None => (B256::ZERO, 0),
+    }
+}
+
 /// Root of the tree over `leaves` with `depth` levels above them.
 fn root_of(leaves: Vec<B256>, depth: usize) -> B256 {
-    let mut level = leaves;
-    for zero in zero_roots().take(depth) {
-        if level.is_empty() {
-            break;
+    let (root, height) = least_root(leaves, 0, depth);
+    ZERO_ROOTS.iter().take(depth).skip(height).fold(root, |node, zero| pair(node, *zero))
+}
+
+/// Root of the least tree that holds a transaction's bytes, and its height above the 32-byte chunks.
+fn least_root_of_bytes(transaction: &[u8]) -> (B256, usize) {
+    let (whole, rest) = transaction.as_chunks::<64>();
+    let mut pairs = Vec::with_capacity(whole.len().saturating_add(1));
+    pairs.extend(whole.iter().map(hash));
+    if !rest.is_empty() {
+        let mut padded = [0_u8; 64];
+        for (to, from) in padded.iter_mut().zip(rest) {
+            *to = *from;
         }
-        level = level
-            .chunks(2)
-            .map(|children| match children {
-                [left, right] => pair(*left, *right),
-                [left] => pair(*left, zero),
-                _ => zero,
-            })
-            .collect();
+        pairs.push(hash(&padded));
     }
-    level.first().copied().unwrap_or_else(|| zero_roots().nth(depth).unwrap_or_default())
+    least_root(pairs, 1, BYTES_DEPTH)
 }
 
 /// The leaf of a transaction: the tree hash root of its bytes as `ByteList[2³⁰]`.
 pub fn transaction_leaf(transaction: &[u8]) -> B256 {
-    let chunks = transaction.chunks(32).map(B256::right_padding_from).collect();
-    pair(root_of(chunks, BYTES_DEPTH), length_chunk(transaction.len()))
+    let (root, height) = least_root_of_bytes(transaction);
+    let root = ZERO_ROOTS.iter().take(BYTES_DEPTH).skip(height).fold(root, |node, zero| pair(node, *zero));
+    pair(root, length_chunk(transaction.len()))
 }
 
-/// The `transactions_root` of a payload with these transactions.
+/// Leaves of some transactions, which grow together: most of the work is their empty upper levels, where each hash waits for
+/// the one before, but not for those of other transactions.
+fn leaves_of(transactions: &[Bytes]) -> Vec<B256> {
+    let mut roots: Vec<(B256, usize)> = transactions.iter().map(|tx| least_root_of_bytes(tx)).collect();
+    for (height, zero) in ZERO_ROOTS.iter().take(BYTES_DEPTH).enumerate() {
+        for (root, from) in &mut roots {
+            if *from <= height {
+                *root = pair(*root, *zero);
+            }
+        }
+    }
+    roots.into_iter().zip(transactions).map(|((root, _), tx)| pair(root, length_chunk(tx.len()))).collect()
+}
+
+/// Leaves of a list of transactions. On a thread of a rayon pool, all of the pool's threads take part; on any other thread
+/// nothing waits for a pool that may be busy with something else.
+fn leaves(transactions: &[Bytes]) -> Vec<B256> {
+    if rayon::current_thread_index().is_none() {
+        return leaves_of(transactions);
+    }
+    transactions.par_chunks(LEAVES_AT_ONCE).flat_map_iter(leaves_of).collect()
+}
+
+/// The `transactions_root` of a payload with these transactions. Called on a thread of a rayon pool, it is hashed by all of
+/// that pool's threads.
 pub fn transactions_root(transactions: &[Bytes]) -> B256 {
-    let leaves = transactions.iter().map(|tx| transaction_leaf(tx)).collect();
-    pair(root_of(leaves, LIST_DEPTH), length_chunk(transactions.len()))
+    pair(root_of(leaves(transactions), LIST_DEPTH), length_chunk(transactions.len()))
 }
 
 /// The tree of a payload's transactions, for making proofs.
@@ -147,8 +223,7 @@ impl TransactionTree {
         if transactions.len() > MAX_TRANSACTIONS {
             return Err(ProofError::TooMany);
         }
-        let leaves = transactions.iter().map(|tx| transaction_leaf(tx)).collect();
-        Ok(Self { levels: levels(leaves, LIST_DEPTH), count: transactions.len() })
+        Ok(Self { levels: levels(leaves(transactions), LIST_DEPTH), count: transactions.len() })
     }
 
     /// The `transactions_root`.
@@ -171,7 +246,7 @@ impl TransactionTree {
         let position = usize::try_from(generalized_index.wrapping_sub(width)).ok();
         let filled =
             position.and_then(|position| self.levels.get(height).and_then(|level| level.get(position)));
-        filled.copied().unwrap_or_else(|| zero_roots().nth(height).unwrap_or_default())
+        filled.copied().unwrap_or_else(|| zero_root(height))
     }
 
     /// Proves the transaction at one position.

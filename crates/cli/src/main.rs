@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let default_level = match &arguments.command {
         Command::Relay(_) | Command::Gateway(_) | Command::Proposer(_) => "info",
         Command::Devnet(devnet) => devnet.log_level(),
+        Command::Load(load) => load.log_level(),
         _ => "warn",
     };
     start_logs(arguments.log_json, default_level);

@@ -9,7 +9,7 @@ use crate::{
     submission::{self, Expected},
 };
 use axum::extract::{Query, Request, State, rejection::QueryRejection};
-use earnest_builder_types::{BidSubmission, ForkCodec, ForkName};
+use earnest_builder_types::{BidSubmission, ExecutionPayloadHeader, ForkCodec, ForkName};
 use earnest_chain::SlotClock;
 use earnest_http::{ApiError, BodyLease, Media, content_type};
 use http::StatusCode;
@@ -92,20 +92,20 @@ async fn placed(
         let turns = &relay.submitting;
         return turns
             .run(move || {
-                check(&taker, &submission)?;
-                offer(&taker, submission, cancellable, received_at_ms)
+                let Passed { header, .. } = check(&taker, &submission)?;
+                offer(&taker, Candidate::with_header(submission, header), cancellable, received_at_ms)
             })
             .await?;
     };
-    let (submission, call, rank) = relay
+    let (candidate, call, rank) = relay
         .submitting
         .run(move || {
-            let (rank, circumstances) = check(&taker, &submission)?;
+            let Passed { rank, circumstances, header } = check(&taker, &submission)?;
             let call = Call::new(&submission, circumstances)?;
-            Ok::<_, ApiError>((submission, call, rank))
+            Ok::<_, ApiError>((Candidate::with_header(submission, header), call, rank))
         })
         .await??;
-    let trace = submission.message();
+    let trace = &candidate.trace;
     let applicant = Applicant { rank, builder: trace.builder_pubkey, slot: trace.slot };
     let patience = SlotClock::until(relay.now_ms(), relay.header_until_ms(trace.slot));
     let stopping = relay.tasks.token();
@@ -121,24 +121,23 @@ async fn placed(
     }
     drop(call);
     let taker = Arc::clone(relay);
-    relay.submitting.run(move || offer(&taker, submission, cancellable, received_at_ms)).await?
+    relay.submitting.run(move || offer(&taker, candidate, cancellable, received_at_ms)).await?
 }
 
 /// Offers a block that passed everything, and counts it as received.
 fn offer(
     relay: &Relay,
-    submission: BidSubmission,
+    candidate: Candidate,
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
-    let (trace, payload) = (submission.message(), submission.payload());
-    let slot = trace.slot;
+    let slot = candidate.trace.slot;
     if relay.now_ms() > relay.header_until_ms(slot) {
         return Err(submission::SubmissionError::Past(slot).into());
     }
+    let payload = candidate.payload.payload();
     let num_tx = payload.transactions().len() as u64;
-    relay.received.record(trace, payload.block_number(), num_tx, received_at_ms);
-    let candidate = Candidate::new(submission);
+    relay.received.record(&candidate.trace, payload.block_number(), num_tx, received_at_ms);
     let value = candidate.trace.value;
     let key = BidKey::of(&candidate.trace);
     let placed = relay.book.place(candidate, cancellable, || relay.required(&key)).map_err(|error| {
@@ -184,8 +183,15 @@ fn slot_in_ssz(body: &[u8]) -> Option<u64> {
     body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
+/// What is known of a block that passed.
+pub(super) struct Passed {
+    rank: Rank,
+    circumstances: Circumstances,
+    header: ExecutionPayloadHeader,
+}
+
 /// Everything that needs no execution: whose block it is first, since that costs least.
-pub(super) fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, Circumstances), ApiError> {
+pub(super) fn check(relay: &Relay, submission: &BidSubmission) -> Result<Passed, ApiError> {
     let trace = submission.message();
     let views = relay.ledger.views();
     let simulates = relay.simulator.is_some();
@@ -205,10 +211,10 @@ pub(super) fn check(relay: &Relay, submission: &BidSubmission) -> Result<(Rank, 
         parent_number: attributes.as_ref().and_then(|known| known.parent_number),
         builder_domain: relay.builder_domain,
     };
-    submission::check(submission, &expected)?;
+    let header = submission::check(submission, &expected)?;
     let circumstances = Circumstances {
         registered_gas_limit: registration.map_or(0, |registration| registration.message.gas_limit),
         parent_beacon_block_root: attributes.and_then(|known| known.attributes.parent_beacon_block_root),
     };
-    Ok((rank, circumstances))
+    Ok(Passed { rank, circumstances, header })
 }

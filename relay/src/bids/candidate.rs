@@ -47,6 +47,12 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Hashes the payload's lists and takes the submission apart.
     pub(crate) fn new(submission: BidSubmission) -> Self {
+        let header = submission.payload().to_header();
+        Self::with_header(submission, header)
+    }
+
+    /// Takes a submission apart whose payload has this header.
+    pub(crate) fn with_header(submission: BidSubmission, header: ExecutionPayloadHeader) -> Self {
         let commitments = submission.blob_kzg_commitments();
         let blobs = commitments.len().saturating_mul(BLOB_BYTES);
         let bytes =
@@ -56,7 +62,7 @@ impl Candidate {
             index: BlockIndex::default(),
             trace: submission.message().clone(),
             signature: *submission.signature(),
-            header: submission.payload().to_header(),
+            header,
             commitments,
             requests: submission.execution_requests().cloned().unwrap_or_default(),
             payload: Arc::new(submission.into_payload_and_blobs()),

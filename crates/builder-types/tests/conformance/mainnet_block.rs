@@ -1,7 +1,7 @@
 use alloy_primitives::{B256, Bytes};
 use earnest_builder_types::{
     ExecutionPayload, ForkCodec, ForkName, PayloadAndBlobs, SignedBeaconBlock, SignedBlindedBeaconBlock,
-    TreeHash, UnblindError,
+    TreeHash, UnblindError, VariableList,
     proofs::{
         TransactionProof, TransactionTree, TransactionsMultiproof, generalized_index, prove_transactions,
         transaction_leaf, transactions_root, verify_multiproof, verify_transaction,
@@ -10,6 +10,7 @@ use earnest_builder_types::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use ssz_types::typenum::{U1048576, U1073741824};
 
 use crate::vectors::{bytes, json};
 
@@ -178,4 +179,24 @@ fn leaf_and_general_multiproof_of_other_libraries() {
     assert!(!verify_multiproof(&[], &[], &[], root));
     assert!(!verify_multiproof(&[0], &[root], &[], root));
     assert!(verify_multiproof(&[1], &[root], &[], root));
+}
+
+#[test]
+fn leaves_and_lists_of_every_shape_are_those_of_the_specification() {
+    for length in (0..=260).chain([1023, 1024, 1025, 100_000]) {
+        let raw: Vec<u8> = (1..=u8::MAX).cycle().take(length).collect();
+        let list = VariableList::<u8, U1073741824>::try_from(raw.clone()).unwrap();
+        assert_eq!(transaction_leaf(&raw), list.tree_hash_root(), "{length} bytes");
+    }
+    for count in (0..=33).chain([100]) {
+        let all: Vec<Bytes> = (0..count).map(|number| vec![number; usize::from(number)].into()).collect();
+        let lists = all.iter().map(|raw| VariableList::<u8, U1073741824>::try_from(raw.to_vec()).unwrap());
+        let lists = VariableList::<_, U1048576>::try_from(lists.collect::<Vec<_>>()).unwrap();
+        assert_eq!(transactions_root(&all), lists.tree_hash_root(), "{count} transactions");
+        assert_eq!(
+            TransactionTree::new(&all).unwrap().root(),
+            lists.tree_hash_root(),
+            "{count} transactions"
+        );
+    }
 }
