@@ -20,7 +20,7 @@ pub mod supervise;
 pub mod telemetry;
 mod unread;
 
-pub use body::{BodyError, BodyLimits, read_body};
+pub use body::{BodyError, BodyLimits, BodyRoom, RoomTaken, read_body, read_body_in};
 pub use client_streams::{ClientStream, ClientStreams};
 pub use error::{ApiError, Code};
 pub use health::Health;

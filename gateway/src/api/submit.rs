@@ -127,6 +127,7 @@ fn unread(error: &BodyError, max_bytes: usize) -> ApiError {
         BodyError::Gzip | BodyError::Broken => {
             ApiError::named(StatusCode::BAD_REQUEST, "bad_encoding", message)
         }
+        BodyError::NoRoom => ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1),
     }
 }
 
