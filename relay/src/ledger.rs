@@ -4,21 +4,29 @@ use crate::{
     events::{Event, EventError},
     views::Views,
 };
-use earnest_http::ApiError;
+use earnest_http::{ApiError, health::Part};
 use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, ReadError};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::{
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// Records read at once when folding.
 const FOLD_RECORDS: usize = 1024;
 const FOLD_BYTES: usize = 16 << 20;
-/// How long it is believed that writes are taken, or are not.
+/// How long it is believed that writes are taken, or are not, before another look.
 const WRITABLE_FOR: Duration = Duration::from_millis(200);
+/// How long it is believed while that look waits for a long write to end.
+const BELIEVED_FOR: Duration = Duration::from_secs(3);
+/// How often the journal is looked at though nobody asks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +86,8 @@ struct Inner {
     views: RwLock<Views>,
     broken: CancellationToken,
     decide: tokio::sync::Mutex<()>,
-    asked: RwLock<Option<(Instant, bool)>>,
+    looked: RwLock<Option<(Instant, bool)>>,
+    looking: AtomicBool,
 }
 
 impl Ledger {
@@ -104,7 +113,8 @@ impl Ledger {
             views: RwLock::new(views),
             broken: CancellationToken::new(),
             decide: tokio::sync::Mutex::new(()),
-            asked: RwLock::new(None),
+            looked: RwLock::new(None),
+            looking: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -155,43 +165,68 @@ impl Ledger {
         written.await.map_err(|_| WriteError::Stopped)?
     }
 
-    /// Whether writes are taken now: the disk has room.
-    pub(crate) fn writable(&self) -> Result<(), AppendError> {
-        self.inner.journal.writable()
-    }
-
     /// Records of the journal, and its bytes on the disk; 0 bytes if they cannot be told.
     pub(crate) fn size(&self) -> (u64, u64) {
         let journal = &self.inner.journal;
         (journal.head(), journal.disk_bytes().unwrap_or_default())
     }
 
-    /// Whether new promises may be made, such as to deliver a header's payload: writes are taken, or were a moment ago.
+    /// Whether new promises may be made, such as to deliver a header's payload: writes are taken, or were a moment ago. Who
+    /// asks waits for no write that is under way, unless nothing was known for too long.
     pub(crate) async fn may_promise(&self) -> bool {
-        let asked = *self.inner.asked.read();
-        if let Some((at, answer)) = asked
-            && at.elapsed() < WRITABLE_FOR
-        {
-            return answer;
-        }
-        let ledger = self.clone();
-        let writable = tokio::task::spawn_blocking(move || ledger.writable());
-        let answer = match writable.await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the journal takes no writes");
-                false
+        let looked = *self.inner.looked.read();
+        match looked {
+            Some((at, writable)) if at.elapsed() < WRITABLE_FOR => writable,
+            Some((at, writable)) if at.elapsed() < BELIEVED_FOR => {
+                if !self.inner.looking.swap(true, Ordering::AcqRel) {
+                    let ledger = self.clone();
+                    tokio::spawn(async move {
+                        let _ = ledger.look().await;
+                        ledger.inner.looking.store(false, Ordering::Release);
+                    });
+                }
+                writable
             }
-            Err(_) => false,
-        };
-        *self.inner.asked.write() = Some((Instant::now(), answer));
-        answer
+            _ => self.look().await.is_ok(),
+        }
     }
 
-    /// Ends when the journal takes nothing more. What the disk holds is known again only after a new start.
-    pub(crate) async fn broken(&self) -> Result<(), LedgerError> {
-        self.inner.broken.cancelled().await;
-        Err(LedgerError::Broken)
+    /// Looks whether writes are taken: the disk has room. Waits for a write that is under way.
+    async fn look(&self) -> Result<(), WriteError> {
+        let ledger = self.clone();
+        let looked = tokio::task::spawn_blocking(move || ledger.inner.journal.writable());
+        let writable = looked.await.map_err(|_| WriteError::Stopped)?.map_err(WriteError::Journal);
+        *self.inner.looked.write() = Some((Instant::now(), writable.is_ok()));
+        writable
+    }
+
+    /// Looks, and tells whether writes are taken.
+    pub(crate) async fn tell(&self, journal: &Part) {
+        match self.look().await {
+            Ok(()) => journal.ready(),
+            Err(error) => {
+                tracing::error!(%error, "the journal takes no writes");
+                journal.not_ready(error.to_string());
+            }
+        }
+    }
+
+    /// Tells whether writes are taken until `shutdown`, or until the journal takes nothing more: what the disk holds is known
+    /// again only after a new start.
+    pub(crate) async fn watch(self, journal: Part, shutdown: CancellationToken) -> Result<(), LedgerError> {
+        let telling = async {
+            let mut looks = interval(LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                looks.tick().await;
+                self.tell(&journal).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            () = self.inner.broken.cancelled() => Err(LedgerError::Broken),
+            () = telling => Ok(()),
+        }
     }
 
     /// Frees the journal's lock.
@@ -206,6 +241,7 @@ mod tests {
     use crate::events::{Published, Unblinded};
     use alloy_primitives::B256;
     use earnest_builder_types::BidTrace;
+    use futures::FutureExt;
 
     fn open(path: &Path) -> Ledger {
         Ledger::open(path, Options { free_space_floor: 0, ..Options::default() }).unwrap()
@@ -264,6 +300,44 @@ mod tests {
         ledger.close();
         let error = ApiError::from(ledger.write(unblinded(5, 1), vec![]).await.unwrap_err());
         assert_eq!((error.status.as_u16(), error.retry_after), (503, Some(1)));
-        assert!(matches!(ledger.broken().await, Err(LedgerError::Broken)));
+        let part = earnest_http::Health::new().part("journal");
+        let watched = ledger.watch(part, CancellationToken::new()).await;
+        assert!(matches!(watched, Err(LedgerError::Broken)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_a_promise_does_not_wait_for_a_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = open(directory.path());
+        assert!(ledger.may_promise().await);
+        for pause in [WRITABLE_FOR, BELIEVED_FOR - WRITABLE_FOR * 2] {
+            tokio::time::advance(pause).await;
+            assert_eq!(ledger.may_promise().now_or_never(), Some(true), "after {pause:?}");
+        }
+        while ledger.inner.looking.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        // What was true too long ago is not believed.
+        ledger.close();
+        tokio::time::advance(BELIEVED_FOR).await;
+        assert!(!ledger.may_promise().await);
+    }
+
+    #[tokio::test]
+    async fn whether_the_journal_takes_writes_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let health = earnest_http::Health::new();
+        for (floor, expected) in [(0, Ok(())), (u64::MAX / 2, Err(()))] {
+            let options = Options { free_space_floor: floor, ..Options::default() };
+            let ledger = Ledger::open(directory.path(), options).unwrap();
+            let stop = CancellationToken::new();
+            let part = health.part("journal");
+            ledger.tell(&part).await;
+            assert_eq!(health.ready().map_err(|_| ()), expected);
+            let watching = tokio::spawn(ledger.clone().watch(part, stop.clone()));
+            stop.cancel();
+            watching.await.unwrap().unwrap();
+            ledger.close();
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! | `server` | answers requests; one file for each endpoint under `api` |
 //! | `beacon-events` | heads, reorgs and payload attributes, from the beacon nodes' event stream |
 //! | `slots` | at each slot's start: lookahead, and what is past is dropped |
-//! | `journal` | ends the relay if the journal takes nothing more |
+//! | `journal` | tells each second whether the journal takes writes, and ends the relay if it takes nothing more |
 //! | `received` | writes the bids that came, some times a second, for the data API |
 //! | `meters` | once a second, the gauges of what is held |
 //!

@@ -149,7 +149,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
 
     let health = Health::new();
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
-    journal_part.ready();
+    ledger.tell(&journal_part).await;
     let tasks = Supervisor::new(&shutdown);
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
@@ -190,16 +190,10 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
-    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
     tasks.spawn("meters", meters::run(Arc::clone(&relay)));
-    let (watched, token) = (ledger.clone(), tasks.token());
-    tasks.spawn("journal", async move {
-        tokio::select! {
-            () = token.cancelled() => Ok(()),
-            broken = watched.broken() => broken,
-        }
-    });
+    tasks.spawn("journal", ledger.clone().watch(journal_part, tasks.token()));
     let (pubkey, address) = (relay.book.pubkey(), relay.ecdsa.address());
     let url = Url::parse(&format!("http://{local_addr}")).map_err(|error| StartError::Io {
         what: error.to_string(),

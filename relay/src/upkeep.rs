@@ -51,7 +51,7 @@ pub(crate) async fn follow(relay: Arc<Relay>, beacon: Part) -> Result<(), Infall
 }
 
 /// At each slot's start: drops what is past, and asks again for proposers that are still unknown.
-pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Result<(), Infallible> {
+pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part) -> Result<(), Infallible> {
     let shutdown = relay.tasks.token();
     loop {
         let now_ms = relay.now_ms();
@@ -63,12 +63,13 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
         }
         let slot = relay.current_slot();
         survey(&relay, &beacon, slot).await;
-        relay.book.prune(slot.saturating_sub(KEPT_SLOTS));
-        relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
-        match relay.ledger.writable() {
-            Ok(()) => journal.ready(),
-            Err(error) => journal.not_ready(error.to_string()),
+        let pruned = Arc::clone(&relay);
+        // Files are removed, and a block that is written may be waited for.
+        let pruning = tokio::task::spawn_blocking(move || pruned.book.prune(slot.saturating_sub(KEPT_SLOTS)));
+        if pruning.await.is_err() {
+            tracing::error!(slot, "what is past was not dropped");
         }
+        relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
         // Events may have been lost.
         let needed = relay.duties.read().lookahead.needs_recheck(relay.clock.epoch_of(slot));
         if needed {
