@@ -30,8 +30,8 @@ use axum::{
 };
 use bytes::Bytes;
 use earnest_builder_types::ForkName;
-use earnest_http::{ApiError, BodyLimits, read_body};
-use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use earnest_http::{ApiError, RoomTaken, read_body_in};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -85,11 +85,15 @@ pub(crate) fn unlimited(relay: Arc<Relay>) -> Router {
         .with_state(relay)
 }
 
-/// Head and whole body of a request.
-pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<(Parts, Bytes), ApiError> {
+/// Reads a body, while there is room for it beside those of others. What it takes of that is to be held as long as what was
+/// made of the body.
+pub(crate) async fn read(
+    relay: &Relay,
+    request: Request,
+    max_bytes: usize,
+) -> Result<(Bytes, Option<RoomTaken>), ApiError> {
     let (parts, body) = request.into_parts();
-    let bytes = read_body(&parts.headers, body, limits).await?;
-    Ok((parts, bytes))
+    Ok(read_body_in(&relay.bodies, &parts.headers, body, relay.body(max_bytes)).await?)
 }
 
 /// The path's parameters.

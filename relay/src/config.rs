@@ -119,6 +119,9 @@ pub struct Bounds {
     pub registration_bytes: usize,
     /// Bytes of any other body. Default 2 MiB.
     pub body_bytes: usize,
+    /// Bytes of all bodies at once, as sent and decompressed, from their arrival to their answers; more are answered by 503.
+    /// Blinded blocks do not count. Default 512 MiB.
+    pub bodies_bytes: usize,
     /// Milliseconds for a body to arrive. Default 5,000.
     pub body_ms: u64,
     /// Registrations held. Default 1,500,000.
@@ -153,6 +156,7 @@ impl Default for Bounds {
             submission_bytes: 32 << 20,
             registration_bytes: 32 << 20,
             body_bytes: 2 << 20,
+            bodies_bytes: 512 << 20,
             body_ms: 5_000,
             registrations: 1_500_000,
             bids_per_slot: 256,

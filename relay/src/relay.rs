@@ -18,7 +18,7 @@ use crate::{
 use alloy_primitives::B256;
 use earnest_builder_types::{BidTrace, BlsPublicKey, ForkName, domain::beacon_proposer_domain};
 use earnest_chain::{BeaconClient, ExecutionClient, SlotClock, Spec};
-use earnest_http::{ApiError, BodyLimits, Supervisor, health::Health};
+use earnest_http::{ApiError, BodyLimits, BodyRoom, Supervisor, health::Health};
 use earnest_protocol::{
     objects::{DelegationReceipt, SignedDelegationReceipt},
     signing::EcdsaSecret,
@@ -57,6 +57,8 @@ pub(crate) struct Relay {
     pub(crate) duties: RwLock<Duties>,
     pub(crate) health: Health,
     pub(crate) tasks: Supervisor,
+    /// Room for the bodies that are read and worked on, but for blinded blocks: a proposer's finds room whatever others send.
+    pub(crate) bodies: BodyRoom,
     /// Lists of registrations that are verified at once.
     pub(crate) registering: Semaphore,
     /// Execution clients, asked in turn for the parent's state.

@@ -22,7 +22,7 @@ use alloy_primitives::Address;
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
 use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
 use earnest_http::{
-    ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
+    BodyRoom, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve, telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
@@ -169,6 +169,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         duties: RwLock::new(Duties::new(clock.slots_per_epoch())),
         health: health.clone(),
         tasks: tasks.clone(),
+        bodies: BodyRoom::new(config.bounds.bodies_bytes),
         registering: Semaphore::new(REGISTERING),
         execution: execution_clients(&config)?,
         judged: Mutex::default(),

@@ -1,7 +1,7 @@
 //! `POST /eth/v1/builder/blinded_blocks` (200 with the payload) and `POST /eth/v2/builder/blinded_blocks` (202)
 
 use crate::{
-    api::{check_fork, fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
+    api::{blocking, check_fork, fork_header, slot_in_json, slot_in_ssz, stated_fork},
     delivery,
     relay::Relay,
 };
@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use earnest_builder_types::{ForkCodec, ForkName, PayloadAndBlobs, SignedBlindedBeaconBlock};
-use earnest_http::{ApiError, Media, accept, content_type};
-use http::{HeaderMap, StatusCode};
+use earnest_http::{ApiError, Media, accept, content_type, read_body};
+use http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ struct Answer<'a> {
 
 pub(crate) async fn post_v1(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, ApiError> {
     let media = accept(request.headers(), &[Media::Json, Media::Ssz])?;
-    let block = decode(&relay, request).await?;
+    let block = block_of(&relay, request).await?;
     let fork = block.fork();
     let payload = delivery::deliver(relay, block, delivery::Answer::Payload).await?;
     let body = match media {
@@ -40,21 +40,34 @@ pub(crate) async fn post_v2(
     State(relay): State<Arc<Relay>>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let block = decode(&relay, request).await?;
+    let block = block_of(&relay, request).await?;
     delivery::deliver(relay, block, delivery::Answer::Accepted).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn decode(relay: &Relay, request: Request) -> Result<SignedBlindedBeaconBlock, ApiError> {
+/// The block of a request. It takes none of the room that other bodies share.
+async fn block_of(relay: &Arc<Relay>, request: Request) -> Result<SignedBlindedBeaconBlock, ApiError> {
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
-    let (parts, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
-    let fork = fork_of(relay, media, &parts.headers, &body)?;
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, relay.body(relay.config.bounds.body_bytes)).await?;
+    let stated = stated_fork(&parts.headers)?;
+    let reader = Arc::clone(relay);
+    blocking(move || decode(&reader, media, stated, &body)).await?
+}
+
+fn decode(
+    relay: &Relay,
+    media: Media,
+    stated: Option<ForkName>,
+    body: &[u8],
+) -> Result<SignedBlindedBeaconBlock, ApiError> {
+    let fork = fork_of(relay, media, stated, body)?;
     let decoded = match media {
-        Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, &body),
-        _ => SignedBlindedBeaconBlock::from_json(fork, &body),
+        Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, body),
+        _ => SignedBlindedBeaconBlock::from_json(fork, body),
     };
     let block = decoded.map_err(|error| {
-        let slot = if media == Media::Ssz { slot_in_ssz(&body) } else { slot_in_json(&body).ok() };
+        let slot = if media == Media::Ssz { slot_in_ssz(body) } else { slot_in_json(body).ok() };
         slot.and_then(|slot| check_fork(relay, slot, fork).err())
             .unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))
     })?;
@@ -63,8 +76,8 @@ async fn decode(relay: &Relay, request: Request) -> Result<SignedBlindedBeaconBl
 }
 
 /// SSZ has to come with its fork; of JSON the slot tells it.
-fn fork_of(relay: &Relay, media: Media, headers: &HeaderMap, body: &[u8]) -> Result<ForkName, ApiError> {
-    if let Some(fork) = stated_fork(headers)? {
+fn fork_of(relay: &Relay, media: Media, stated: Option<ForkName>, body: &[u8]) -> Result<ForkName, ApiError> {
+    if let Some(fork) = stated {
         return Ok(fork);
     }
     if media == Media::Ssz {

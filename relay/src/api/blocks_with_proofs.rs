@@ -49,7 +49,7 @@ pub(crate) async fn post(
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     content_type(request.headers(), &[Media::Json])?;
     let stated = stated_fork(request.headers())?;
-    let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
+    let (body, _room) = read(&relay, request, relay.config.bounds.submission_bytes).await?;
     let judge = Arc::clone(&relay);
     let submission = blocking(move || {
         let (submission, proofs) = decode(&body, |slot| stated.or_else(|| judge.fork_at(slot)))?;

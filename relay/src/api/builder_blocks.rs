@@ -38,7 +38,7 @@ pub(crate) async fn post(
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
     let stated = stated_fork(request.headers())?;
-    let (_, body) = read(request, relay.body(relay.config.bounds.submission_bytes)).await?;
+    let (body, _room) = read(&relay, request, relay.config.bounds.submission_bytes).await?;
     let reader = Arc::clone(&relay);
     let submission = blocking(move || decode(&reader, media, stated, &body)).await??;
     place(relay, submission, options.cancels(), received_at_ms).await

@@ -51,10 +51,9 @@ const TYPES: [u64; 1] = [1];
 pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, ApiError> {
     accept(request.headers(), &[Media::Json])?;
     content_type(request.headers(), &[Media::Json])?;
-    let (_, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
-    let body =
-        decode(&body).map_err(|error| ApiError::bad_request(format!("not signed constraints: {error}")))?;
-    match body {
+    let (body, _room) = read(&relay, request, relay.config.bounds.body_bytes).await?;
+    let decoded = blocking(move || decode(&body)).await?;
+    match decoded.map_err(|error| ApiError::bad_request(format!("not signed constraints: {error}")))? {
         ConstraintsBody::One(signed) => Ok(Json(hold(&relay, *signed).await?).into_response()),
         ConstraintsBody::Many(many) => {
             let mut receipts = Vec::with_capacity(many.len());

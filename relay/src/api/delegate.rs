@@ -44,8 +44,9 @@ pub(crate) async fn post(
 ) -> Result<Json<SignedDelegationReceipt>, ApiError> {
     accept(request.headers(), &[Media::Json])?;
     content_type(request.headers(), &[Media::Json])?;
-    let (_, body) = read(request, relay.body(relay.config.bounds.body_bytes)).await?;
-    let delegation: SignedDelegation = serde_json::from_slice(&body)
+    let (body, _room) = read(&relay, request, relay.config.bounds.body_bytes).await?;
+    let delegation: SignedDelegation = blocking(move || serde_json::from_slice(&body))
+        .await?
         .map_err(|error| ApiError::bad_request(format!("not a signed delegation: {error}")))?;
     let taken = take(&relay, delegation).await?;
     relay.delegation_receipt(&taken).map(Json)

@@ -13,12 +13,19 @@ use earnest_http::{ApiError, Media, content_type};
 use http::StatusCode;
 use std::{collections::HashSet, sync::Arc};
 
+/// Registrations to one record: what a proposer's block waits for is never longer.
+const WRITTEN_AT_ONCE: usize = 4_096;
+
 pub(crate) async fn post(State(relay): State<Arc<Relay>>, request: Request) -> Result<StatusCode, ApiError> {
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
-    let (_, body) = read(request, relay.body(relay.config.bounds.registration_bytes)).await?;
+    let (body, room) = read(&relay, request, relay.config.bounds.registration_bytes).await?;
     let tasks = relay.tasks.clone();
     // What was read is registered, also if the one who asked goes away.
-    let registered = tasks.detach(async move { register(&relay, media, body).await });
+    let registered = tasks.detach(async move {
+        let registered = register(&relay, media, body).await;
+        drop(room);
+        registered
+    });
     registered.await.map_err(|_| ApiError::internal())?
 }
 
@@ -43,8 +50,8 @@ async fn register(relay: &Arc<Relay>, media: Media, body: Bytes) -> Result<Statu
     let (known, unknown) = known(relay, good).await;
     drop(turn);
     metrics::counter!("earnest_relay_registrations_total").increment(known.len() as u64);
-    if !known.is_empty() {
-        relay.ledger.write(Event::Registrations(known), vec![]).await?;
+    for part in known.chunks(WRITTEN_AT_ONCE) {
+        relay.ledger.write(Event::Registrations(part.to_vec()), vec![]).await?;
     }
     let untaken = Untaken { bad, early, unknown: unknown? };
     if untaken.is_empty() { Ok(StatusCode::OK) } else { Err(registrations::refusal(&untaken)) }

@@ -53,12 +53,24 @@ pub(crate) struct Setting {
     pub(crate) execution: Vec<Url>,
     pub(crate) builders: BuildersConfig,
     pub(crate) simulation: SimulationConfig,
+    /// Validators beside the usual four.
+    pub(crate) more_keys: Vec<SecretKey>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
         let (timing, bounds, clients, execution, builders, simulation) = Default::default();
-        Self { slot_ms: 2_000, opted_in: true, timing, bounds, clients, execution, builders, simulation }
+        Self {
+            slot_ms: 2_000,
+            opted_in: true,
+            timing,
+            bounds,
+            clients,
+            execution,
+            builders,
+            simulation,
+            more_keys: vec![],
+        }
     }
 }
 
@@ -76,7 +88,9 @@ fn write_key(directory: &Path, name: &str, bytes: &[u8]) -> KeyFile {
 impl World {
     pub(crate) async fn start(setting: Setting) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let keys: Vec<SecretKey> = (1..=4).map(|key| SecretKey::from_bytes(&[key; 32]).unwrap()).collect();
+        let mut keys: Vec<SecretKey> =
+            (1..=4).map(|key| SecretKey::from_bytes(&[key; 32]).unwrap()).collect();
+        keys.extend(setting.more_keys.iter().cloned());
         let public: Vec<BlsPublicKey> = keys.iter().map(SecretKey::public_key).collect();
         let engine = Arc::new(MemoryEngine::new());
         let mut options = BeaconOptions::new(engine.clone(), public.clone());

@@ -3,10 +3,13 @@
 use super::{PATIENCE, World};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use earnest_builder_types::{
-    BidSubmission, BidTrace, ForkCodec, PayloadAndBlobs, bls::SecretKey, engine::ForkchoiceState,
-    proofs::TransactionTree, sign_bid_trace,
+    BidSubmission, BidTrace, ForkCodec, ForkName, PayloadAndBlobs,
+    bls::SecretKey,
+    engine::{ForkchoiceState, PayloadAttributes},
+    proofs::TransactionTree,
+    sign_bid_trace,
 };
-use earnest_chain::{BeaconClient, BeaconEvent, EventTopic, PayloadAttributesEvent};
+use earnest_chain::{BeaconClient, BeaconEvent, EventTopic, PayloadAttributesData, PayloadAttributesEvent};
 use earnest_devnet::beacon::Engine;
 use earnest_protocol::objects::{InclusionProof, Object};
 use futures::StreamExt;
@@ -37,6 +40,31 @@ impl Workshop {
         let event = tokio::time::timeout(PATIENCE, announced).await.unwrap();
         let slot = event.data.proposal_slot;
         let (_, proposer) = world.proposer(slot).await;
+        Self { slot, proposer, event }
+    }
+
+    /// Of a slot that nobody was told of, on the present head: the relay does not know what blocks of it are built with.
+    pub(crate) async fn unannounced(world: &World, slot: u64) -> Self {
+        let facts = world.node.chain(|chain| chain.facts_for(slot)).unwrap();
+        let (_, proposer) = world.proposer(slot).await;
+        let payload_attributes = PayloadAttributes {
+            timestamp: facts.timestamp,
+            prev_randao: facts.prev_randao,
+            suggested_fee_recipient: Address::ZERO,
+            withdrawals: Some(vec![]),
+            parent_beacon_block_root: Some(facts.parent.root),
+            slot_number: None,
+            target_gas_limit: None,
+        };
+        let data = PayloadAttributesData {
+            proposer_index: facts.proposer_index,
+            proposal_slot: slot,
+            parent_block_number: Some(facts.parent.execution.number),
+            parent_block_root: facts.parent.root,
+            parent_block_hash: facts.parent.execution.hash,
+            payload_attributes,
+        };
+        let event = PayloadAttributesEvent { version: ForkName::Electra, data };
         Self { slot, proposer, event }
     }
 
