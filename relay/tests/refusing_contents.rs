@@ -90,7 +90,8 @@ fn registration_cases(world: &World) -> Table {
         for (of, signature) in no_signatures().into_iter().chain([("a good one", good.signature)]) {
             let message = ValidatorRegistration { pubkey: no_key, ..good.message.clone() };
             let registration = SignedValidatorRegistration { message, signature };
-            refused(&format!("of a key {what}, signature {of}"), vec![registration], bad(&no_key));
+            let unknown = format!("not an active or pending validator: {no_key}");
+            refused(&format!("of a key {what}, signature {of}"), vec![registration], unknown);
         }
     }
     for (what, signature) in no_signatures() {
@@ -109,7 +110,8 @@ fn registration_cases(world: &World) -> Table {
             forged
         })
         .collect();
-    refused("a hundred forged", many, "and 92 more".to_owned());
+    // Of the 99 that no validator has, no signature is looked at.
+    refused("a hundred forged", many, "and 91 more".to_owned());
     table
 }
 

@@ -235,8 +235,8 @@ async fn constraint_cases(world: &World, slot: u64, free_slot: u64) -> Table {
         "no_constraints",
         "at least one constraint",
     );
-    let many = sign(&|message| message.constraints = vec![good.constraints[0].clone(); 65]);
-    refused("65", &many, "too_many_constraints", "more than 64");
+    let many = sign(&|message| message.constraints = vec![good.constraints[0].clone(); 257]);
+    refused("257", &many, "too_many_constraints", "may bind the slot to 256 transactions");
     let receivers = sign(&|message| message.receivers = vec![stranger; 65]);
     refused("65 receivers", &receivers, "too_many_receivers", "more than 64 receivers");
     for kind in [0, 2, 0x11, u64::MAX] {

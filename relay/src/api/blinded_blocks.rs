@@ -1,7 +1,7 @@
 //! `POST /eth/v1/builder/blinded_blocks` (200 with the payload) and `POST /eth/v2/builder/blinded_blocks` (202)
 
 use crate::{
-    api::{check_fork, fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
+    api::{blocking, check_fork, fork_header, read, slot_in_json, slot_in_ssz, stated_fork},
     delivery,
     relay::Relay,
 };
@@ -45,23 +45,37 @@ pub(crate) async fn post_v2(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// The block, and the lease of its body's bytes.
-async fn decode(relay: &Relay, request: Request) -> Result<(SignedBlindedBeaconBlock, BodyLease), ApiError> {
+/// The block, and the lease of its body's bytes. It is read off the threads that serve: forged ones cost no header its time.
+async fn decode(
+    relay: &Arc<Relay>,
+    request: Request,
+) -> Result<(SignedBlindedBeaconBlock, BodyLease), ApiError> {
     let media = content_type(request.headers(), &[Media::Json, Media::Ssz])?;
     let (parts, body) = read(request, relay.blinded_body()).await?;
     let (body, lease) = body.into_parts();
-    let fork = fork_of(relay, media, &parts.headers, &body)?;
+    let reader = Arc::clone(relay);
+    let block = blocking(move || block(&reader, media, &parts.headers, &body)).await??;
+    Ok((block, lease))
+}
+
+fn block(
+    relay: &Relay,
+    media: Media,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<SignedBlindedBeaconBlock, ApiError> {
+    let fork = fork_of(relay, media, headers, body)?;
     let decoded = match media {
-        Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, &body),
-        _ => SignedBlindedBeaconBlock::from_json(fork, &body),
+        Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, body),
+        _ => SignedBlindedBeaconBlock::from_json(fork, body),
     };
     let block = decoded.map_err(|error| {
-        let slot = if media == Media::Ssz { slot_in_ssz(&body) } else { slot_in_json(&body).ok() };
+        let slot = if media == Media::Ssz { slot_in_ssz(body) } else { slot_in_json(body).ok() };
         slot.and_then(|slot| check_fork(relay, slot, fork).err())
             .unwrap_or_else(|| ApiError::bad_request(format!("not a {fork} blinded block: {error}")))
     })?;
     check_fork(relay, block.message().slot(), fork)?;
-    Ok((block, lease))
+    Ok(block)
 }
 
 /// SSZ has to come with its fork; of JSON the slot tells it.
