@@ -195,8 +195,9 @@ async fn headers_do_not_wait_for_blinded_blocks() {
     let body = Bytes::from(block.to_string().into_bytes());
     assert!(body.len() < 2 << 20, "{}", body.len());
     let work = (0..32).map(|_| world.send(BLINDED, JSON, None, body.clone())).collect();
-    let answers = headers_meanwhile(&world, &path, work).await;
-    assert_eq!(answers, [400; 32]);
+    // One address has a share of what such bodies may take.
+    let told = headers_meanwhile(&world, &path, work).await;
+    assert!(told.iter().all(|status| [400, 429].contains(status)), "{told:?}");
     world.stop().await;
 }
 
