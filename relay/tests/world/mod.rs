@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod front;
+pub(crate) mod proxy;
 pub(crate) mod refusal;
 pub(crate) mod rpc;
 pub(crate) mod workshop;
