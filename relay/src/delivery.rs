@@ -6,7 +6,7 @@ mod verdict;
 
 use crate::{
     bids::{BidKey, Candidate, Known},
-    events::{BlindedSsz, Event, Unblinded},
+    events::{BlindedSsz, Event, Published, Unblinded},
     ledger::WriteError,
     relay::Relay,
 };
@@ -235,26 +235,46 @@ async fn publish_for(relay: &Arc<Relay>, block: Unpublished, answer: Answer) -> 
     Ok(())
 }
 
-/// Publishes what was unblinded before a restart, if no node is known to have taken it and its time is not over.
+/// Publishes what was unblinded before a restart, if no node is known to have taken it and its time is not over. What is late
+/// may be on the chain all the same: then it was delivered.
 pub(crate) fn resume(relay: &Arc<Relay>) {
     let now_ms = relay.now_ms();
-    let owed = relay.ledger.views().owed();
-    for unblinded in owed.into_iter().filter(|one| now_ms <= relay.payload_until_ms(one.trace.slot)) {
-        let publisher = Arc::clone(relay);
-        relay.tasks.detach(async move {
-            let (slot, root) = (unblinded.trace.slot, unblinded.block_root);
-            let source = Arc::clone(&publisher);
-            match crate::api::blocking(move || whole(&source, &unblinded)).await.and_then(|whole| whole) {
-                Ok(contents) => {
-                    tracing::info!(slot, block_root = %root, "publishing what was unblinded before the restart");
-                    publishing::start(&publisher, Unpublished { slot, root, contents });
-                }
-                Err(error) => {
-                    let reason = error.message;
-                    tracing::error!(slot, block_root = %root, reason, "a block is lost that was unblinded before the restart");
-                }
+    for unblinded in relay.ledger.views().owed() {
+        let relay = Arc::clone(relay);
+        let late = now_ms > relay.payload_until_ms(unblinded.trace.slot);
+        relay.tasks.clone().detach(async move {
+            if late {
+                look_up(&relay, &unblinded).await;
+            } else {
+                publish_again(&relay, unblinded).await;
             }
         });
+    }
+}
+
+async fn publish_again(relay: &Arc<Relay>, unblinded: Arc<Unblinded>) {
+    let (slot, root) = (unblinded.trace.slot, unblinded.block_root);
+    let source = Arc::clone(relay);
+    match crate::api::blocking(move || whole(&source, &unblinded)).await.and_then(|whole| whole) {
+        Ok(contents) => {
+            tracing::info!(slot, block_root = %root, "publishing what was unblinded before the restart");
+            publishing::start(relay, Unpublished { slot, root, contents });
+        }
+        Err(error) => {
+            let reason = error.message;
+            tracing::error!(slot, block_root = %root, reason, "a block is lost that was unblinded before the restart");
+        }
+    }
+}
+
+async fn look_up(relay: &Relay, unblinded: &Unblinded) {
+    let (slot, block_root) = (unblinded.trace.slot, unblinded.block_root);
+    match relay.beacon.header(&block_root.to_string()).await {
+        Ok(_) => {
+            tracing::info!(slot, %block_root, "a block that was unblinded before the restart is on the chain");
+            publishing::remember(relay, Published { slot, block_root, imported: true }).await;
+        }
+        Err(error) => tracing::warn!(slot, %block_root, %error, "no beacon node has the slot's block"),
     }
 }
 

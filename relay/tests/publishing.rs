@@ -10,7 +10,10 @@
 mod world;
 
 use alloy_primitives::B256;
-use earnest_builder_types::{BlindedBeaconBlock, SignedBlindedBeaconBlock, TreeHash};
+use earnest_builder_types::{
+    BlindedBeaconBlock, PayloadAndBlobs, SignedBlindedBeaconBlock, TreeHash, Versioned, unblind,
+};
+use earnest_chain::{BeaconClient, BroadcastValidation};
 use earnest_devnet::beacon::{Block, Endpoints, Fault};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -130,6 +133,44 @@ async fn a_block_that_was_recorded_is_published_after_a_kill() {
     let path = format!("{}relay/v1/data/bidtraces/proposer_payload_delivered?slot={slot}", relay.url);
     let (status, rows) = world::answer(world.http.get(path).send().await.unwrap()).await;
     assert_eq!((status, rows.as_array().unwrap().len()), (200, 1));
+    stop.cancel();
+    relay.join().await.unwrap();
+    builder.shutdown().await;
+}
+
+/// A kill between a node's word and its record: the block is found on the chain when the relay starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_is_on_the_chain_is_shown_as_delivered_after_a_kill() {
+    let world = World::start(Setting { slot_ms: 4_000, timing: unhurried(), ..Setting::default() }).await;
+    world.register().await;
+    let builder = world.builder().await;
+    let slot = world.bid(&mut builder.reports(), world.slot_ahead(0).max(1)).await;
+    let (index, key) = world.proposer(slot).await;
+    let bid = world.header(slot, &key).await;
+    let block = world.blinded(slot, &bid, index, &key, 0);
+    world.node.faults().set(Endpoints::Publish, Fault::slow(PATIENCE * 2).times(1));
+    let (status, payload) = world.post(V1, &block).await;
+    assert_eq!(status, 200, "{payload}");
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = world.config.clone();
+    config.data_dir = directory.path().join("data");
+    copy(&world.config.data_dir, &config.data_dir);
+
+    let payload = Versioned::<PayloadAndBlobs>::from_json(payload.to_string().as_bytes()).unwrap().data;
+    let contents = unblind(block, payload).unwrap();
+    let node = BeaconClient::new([world.node.url().clone()]).unwrap();
+    let report = node.publish_block(&contents, BroadcastValidation::ConsensusAndEquivocation).await;
+    assert!(report.imported(), "{report:?}");
+    world.node.wait_for_slot(slot + 2).await;
+    let stop = CancellationToken::new();
+    let relay = earnest_relay::start(config, stop.clone()).await.unwrap();
+    let path = format!("{}relay/v1/data/bidtraces/proposer_payload_delivered?slot={slot}", relay.url);
+    let shown = async {
+        while world::answer(world.http.get(&path).send().await.unwrap()).await.1 == json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.unwrap();
     stop.cancel();
     relay.join().await.unwrap();
     builder.shutdown().await;

@@ -16,3 +16,4 @@ pub mod e2e;
 pub mod ledger;
 pub mod lodestar;
 pub mod patience;
+pub mod relay_rig;

@@ -79,6 +79,7 @@ pub struct Faults {
 #[derive(Debug)]
 struct Inner {
     endpoints: Mutex<HashMap<Endpoints, Fault>>,
+    struck: Mutex<HashMap<Endpoints, u64>>,
     missed: Mutex<BTreeSet<u64>>,
     streams: watch::Sender<u64>,
 }
@@ -86,7 +87,8 @@ struct Inner {
 impl Default for Faults {
     fn default() -> Self {
         let (streams, _) = watch::channel(0);
-        Self { inner: Arc::new(Inner { endpoints: Mutex::default(), missed: Mutex::default(), streams }) }
+        let (endpoints, struck, missed) = Default::default();
+        Self { inner: Arc::new(Inner { endpoints, struck, missed, streams }) }
     }
 }
 
@@ -100,6 +102,12 @@ impl Faults {
     pub fn clear(&self) {
         self.inner.endpoints.lock().clear();
         self.inner.missed.lock().clear();
+    }
+
+    /// Requests to a group of endpoints that a fault struck so far, those among them that still wait.
+    #[must_use]
+    pub fn struck(&self, endpoints: Endpoints) -> u64 {
+        self.inner.struck.lock().get(&endpoints).copied().unwrap_or_default()
     }
 
     /// Lets a slot have no block: none is produced or taken for it.
@@ -129,7 +137,12 @@ impl Faults {
         if let Some(times) = &mut fault.times {
             *times = times.checked_sub(1)?;
         }
-        Some(*fault)
+        let struck = *fault;
+        drop(endpoints);
+        let mut count = self.inner.struck.lock();
+        let count = count.entry(group).or_default();
+        *count = count.saturating_add(1);
+        Some(struck)
     }
 }
 
@@ -167,5 +180,6 @@ mod tests {
         assert!(faults.misses(3) && !faults.misses(4));
         faults.clear();
         assert!(faults.strike(Endpoints::Node).is_none() && !faults.misses(3));
+        assert_eq!((faults.struck(Endpoints::Node), faults.struck(Endpoints::Duties)), (12, 0));
     }
 }
