@@ -288,7 +288,7 @@ async fn on_l1(network: &Network, shared: &Shared) -> usize {
     let mut batches = std::collections::BTreeMap::new();
     for (rollup, slot, segment) in &segments {
         let what = format!("rollup {rollup}, slot {slot}, segment {segment} on L1");
-        let transaction = until(&what, Duration::from_secs(30), async || {
+        let transaction = until(&what, Duration::from_secs(120), async || {
             let logs = rpc.logs(&filter.clone().topic1(U256::from(rollup.0))).await.ok()?;
             logs.iter().find_map(|log| {
                 let event = BatchRecorded::decode_log(&log.inner).unwrap().data;
