@@ -195,4 +195,36 @@ mod tests {
         assert_eq!(slot_in_ssz(body(100).get(..107).unwrap()), None);
         assert_eq!(slot_in_ssz(&[]), None);
     }
+
+    #[test]
+    fn any_parameter_is_read_or_refused() {
+        bolero::check!().with_iterations(1000).with_type::<String>().for_each(|text| {
+            if let Ok(slot) = number("slot", text) {
+                assert_eq!(text.trim_start_matches('0'), slot.to_string().trim_start_matches('0'));
+            }
+            let _ = (hex::<32>("hash", text), hex::<48>("key", text));
+        });
+    }
+
+    #[test]
+    fn any_bytes_have_a_slot_or_none() {
+        bolero::check!().with_iterations(1000).for_each(|bytes: &[u8]| {
+            let _ = slot_in_json(bytes);
+            if let Some(slot) = slot_in_ssz(bytes) {
+                assert_eq!(bytes.get(100..108), Some(slot.to_le_bytes().as_slice()));
+            }
+        });
+    }
+
+    #[test]
+    fn any_header_names_a_fork_or_none() {
+        bolero::check!().with_iterations(1000).for_each(|bytes: &[u8]| {
+            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            let headers = HeaderMap::from_iter([(CONSENSUS_VERSION, value)]);
+            if let Ok(fork) = stated_fork(&headers) {
+                let text = String::from_utf8_lossy(bytes).trim().to_lowercase();
+                assert_eq!(fork.map(ForkName::as_str), Some(text.as_str()));
+            }
+        });
+    }
 }

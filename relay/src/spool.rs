@@ -161,7 +161,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Block;
+    use crate::testing::{Block, damaged, tx};
 
     fn put(spool: &Spool, submission: &BidSubmission) -> Filed {
         spool.write(submission).unwrap().put().unwrap()
@@ -240,5 +240,39 @@ mod tests {
             spool.remove(&file).unwrap();
             assert_eq!(read(&spool, 0), std::slice::from_ref(&second));
         }
+    }
+
+    #[test]
+    fn any_name_is_a_file_of_ours_or_passed_over() {
+        let spool =
+            Spool { directory: PathBuf::from("payloads"), free_space_floor: 0, written: AtomicU64::new(0) };
+        bolero::check!().with_iterations(1000).with_type::<(String, u64, [u8; 32])>().for_each(
+            |(name, slot, hash)| {
+                let _ = Filed::named(Path::new(name));
+                for fork in ForkName::ALL {
+                    let file = Filed { slot: *slot, fork, block_hash: B256::from(*hash) };
+                    let path = spool.path(&file);
+                    assert_eq!(Filed::named(&path), Some(file));
+                    assert_eq!(Filed::named(&path.with_extension(UNFINISHED)), None);
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn any_file_is_read_back_or_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path(), 0).unwrap();
+        let submission = Block { transactions: vec![tx(1, 0, 1)], ..Block::default() }.submit(1);
+        let file = put(&spool, &submission);
+        let good = submission.to_ssz();
+        bolero::check!().with_iterations(300).with_type::<(Vec<(u16, u8)>, u16)>().for_each(
+            |(changes, length)| {
+                fs::write(spool.path(&file), damaged(&good, changes, *length)).unwrap();
+                if let Ok(read) = spool.get(&file) {
+                    assert_eq!(Filed::of(&read), file);
+                }
+            },
+        );
     }
 }

@@ -216,7 +216,7 @@ fn check_versioned_hashes(submission: &BidSubmission) -> Result<(), SubmissionEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Block, FORK_VERSION, PROPOSER, bls, tx};
+    use crate::testing::{Block, FORK_VERSION, PROPOSER, bls, damaged, tx};
     use alloy_consensus::{SignableTransaction, TxEip4844};
     use alloy_eips::eip2718::Encodable2718;
     use alloy_primitives::{Signature, U256};
@@ -357,5 +357,23 @@ mod tests {
         for (expected, error) in cases {
             assert_eq!(check(&BidSubmission::Electra(good()), &expected), Err(error));
         }
+    }
+
+    /// Whatever can be read is judged, and what differs from what was signed is refused.
+    #[test]
+    fn any_bytes_are_a_good_block_or_an_error() {
+        let good = BidSubmission::Electra(good());
+        let attributes = Block::default().attributes();
+        let (ssz, json) = (good.to_ssz(), good.to_json().unwrap());
+        bolero::check!().with_iterations(500).with_type::<(Vec<(u16, u8)>, u16)>().for_each(
+            |(changes, length)| {
+                let of_ssz = BidSubmission::from_ssz(ForkName::Electra, &damaged(&ssz, changes, *length));
+                let of_json = BidSubmission::from_json(ForkName::Electra, &damaged(&json, changes, *length));
+                for submission in [of_ssz, of_json].into_iter().flatten() {
+                    let checked = check(&submission, &expected(&attributes));
+                    assert_eq!(checked.is_ok(), submission == good, "{checked:?}");
+                }
+            },
+        );
     }
 }

@@ -144,3 +144,14 @@ fn sign(tx: TxEip1559, sender: u8) -> Bytes {
     let signature = Signature::from_raw(signature.as_slice()).unwrap();
     tx.into_signed(signature).encoded_2718().into()
 }
+
+/// Overwrites bytes of an example, and cuts or extends it, as a fuzzer says.
+pub(crate) fn damaged(example: &[u8], changes: &[(u16, u8)], length: u16) -> Vec<u8> {
+    let mut damaged = example.to_vec();
+    for (at, byte) in changes {
+        let at = usize::from(*at) % example.len();
+        damaged[at] = *byte;
+    }
+    damaged.resize(example.len() + usize::from(length % 8) - 4, 0);
+    damaged
+}

@@ -244,4 +244,20 @@ mod tests {
         assert!(serde_json::from_str::<LimitConfig>(r#"{"trusted_proxies": ["nowhere"]}"#).is_err());
         assert!(serde_json::from_str::<LimitConfig>(r#"{"per_secnd": 5}"#).is_err());
     }
+
+    #[test]
+    fn any_forwarded_address_is_of_a_client_or_of_the_proxy() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        bolero::check!().with_iterations(1000).with_type::<Vec<Vec<u8>>>().for_each(|lines| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                if let Ok(value) = http::HeaderValue::from_bytes(line) {
+                    headers.append("x-forwarded-for", value);
+                }
+            }
+            assert_eq!(client_address(ip("1.2.3.4"), &headers, &trusted), ip("1.2.3.4"));
+            let client = client_address(ip("10.1.1.1"), &headers, &trusted);
+            assert!(client == ip("10.1.1.1") || !headers.is_empty());
+        });
+    }
 }

@@ -180,4 +180,28 @@ mod tests {
         assert!(!may_read(&closed, None) && !may_read(&closed, Some(&other)));
         assert!([named, proposer, delegate].iter().all(|reader| may_read(&closed, Some(reader))));
     }
+
+    #[test]
+    fn any_headers_are_a_reader_or_an_error() {
+        let signed = Receiver::sign(Slot(7), &key(1), &NETWORK);
+        bolero::check!().with_iterations(500).with_type::<([Option<String>; 4], u16, char)>().for_each(
+            |(texts, at, by)| {
+                let names = [PUBLIC_KEY_HEADER, SIGNATURE_HEADER, NONCE_HEADER, SIGNING_ID_HEADER];
+                let given = names.into_iter().zip(texts.iter().cloned());
+                let given: Vec<_> = given.filter_map(|(name, text)| Some((name, text?))).collect();
+                let _ = read(&given).map(|receiver| receiver.map(|one| one.verify(Slot(7), &NETWORK)));
+                // One character of one header is another.
+                let mut changed = signed.to_headers();
+                let (_, text) = &mut changed[usize::from(*at) % 4];
+                let mut characters: Vec<char> = text.chars().collect();
+                let place = usize::from(*at).checked_rem(characters.len()).unwrap();
+                characters[place] = *by;
+                *text = characters.into_iter().collect();
+                if let Ok(Some(receiver)) = read(&changed) {
+                    let holds = receiver.verify(Slot(7), &NETWORK).is_ok();
+                    assert_eq!(holds, receiver == signed, "{changed:?}");
+                }
+            },
+        );
+    }
 }

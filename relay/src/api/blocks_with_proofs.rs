@@ -108,3 +108,29 @@ fn check(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Block, damaged, tx};
+    use serde_json::json;
+
+    #[test]
+    fn any_bytes_are_a_block_with_proofs_or_an_error() {
+        let block = Block { transactions: vec![tx(1, 0, 1)], ..Block::default() }.submit(1);
+        let mut good = serde_json::to_value(&block).unwrap();
+        good["proofs"] = json!({"constraintTypes": [], "payloads": []});
+        let good = good.to_string().into_bytes();
+        let fork_at = |_| Some(ForkName::Electra);
+        assert_eq!(decode(&good, fork_at).unwrap(), (block, vec![]));
+        bolero::check!().with_iterations(500).with_type::<(Vec<u8>, Vec<(u16, u8)>, u16)>().for_each(
+            |(bytes, changes, length)| {
+                for body in [bytes.clone(), damaged(&good, changes, *length)] {
+                    if let Ok((submission, proofs)) = decode(&body, fork_at) {
+                        let _ = check(&submission, &proofs, &[]);
+                    }
+                }
+            },
+        );
+    }
+}

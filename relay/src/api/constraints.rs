@@ -203,3 +203,38 @@ pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedCon
     SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
         .map_err(|_| ApiError::internal())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bls, damaged, tx};
+    use earnest_protocol::{Slot, objects::Constraint, signing::Network};
+
+    #[test]
+    fn any_bytes_are_constraints_or_an_error() {
+        let message = ConstraintsMessage {
+            proposer: bls(1).public_key(),
+            delegate: bls(2).public_key(),
+            slot: Slot(7),
+            constraints: vec![Constraint::inclusion(Slot(7), tx(1, 0, 1))],
+            receivers: vec![bls(3).public_key()],
+        };
+        let network = Network { genesis_fork_version: [1; 4], chain_id: 1337 };
+        let signed = SignedConstraints::sign(message, &bls(2), &network).unwrap();
+        let good = serde_json::to_vec(&[&signed, &signed]).unwrap();
+        assert_eq!(decode(&good).unwrap(), ConstraintsBody::Many(vec![signed.clone(); 2]));
+        let one = serde_json::to_vec(&signed).unwrap();
+        assert_eq!(decode(&one).unwrap(), ConstraintsBody::One(Box::new(signed)));
+        bolero::check!().with_iterations(1000).with_type::<(Vec<u8>, Vec<(u16, u8)>, u16)>().for_each(
+            |(bytes, changes, length)| {
+                for body in [bytes.clone(), damaged(&good, changes, *length)] {
+                    let Ok(body) = decode(&body) else { continue };
+                    for signed in Vec::from(body) {
+                        let constraints = signed.message.constraints.iter();
+                        let _ = (signed.message.hash(), constraints.map(Constraint::as_inclusion).count());
+                    }
+                }
+            },
+        );
+    }
+}

@@ -107,3 +107,36 @@ fn same(held: Arc<DelegationTaken>, delegation: &SignedDelegation) -> Result<Arc
 fn claim_key(message: &Delegation) -> Vec<u8> {
     [b"delegate/".as_slice(), &message.slot.0.to_be_bytes(), message.proposer.as_slice()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bls, damaged};
+    use alloy_primitives::{Address, Bytes};
+    use earnest_protocol::{Slot, signing::Network};
+
+    #[test]
+    fn any_bytes_are_a_delegation_or_an_error() {
+        let message = Delegation {
+            proposer: bls(1).public_key(),
+            delegate: bls(2).public_key(),
+            committer: Address::repeat_byte(3),
+            slot: Slot(7),
+            metadata: Bytes::from_static(&[1, 2, 3]),
+        };
+        let network = Network { genesis_fork_version: [1; 4], chain_id: 1337 };
+        let signed = SignedDelegation::sign(message, &bls(1), &network).unwrap();
+        let good = serde_json::to_vec(&signed).unwrap();
+        bolero::check!().with_iterations(1000).with_type::<(Vec<u8>, Vec<(u16, u8)>, u16)>().for_each(
+            |(bytes, changes, length)| {
+                for body in [bytes.clone(), damaged(&good, changes, *length)] {
+                    let Ok(read) = serde_json::from_slice::<SignedDelegation>(&body) else { continue };
+                    let _ = (claim_key(&read.message), read.message.hash(), read.message.allocation());
+                    if read != signed {
+                        read.verify(&network, &read.message.proposer).unwrap_err();
+                    }
+                }
+            },
+        );
+    }
+}

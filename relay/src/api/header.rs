@@ -76,3 +76,24 @@ fn observe_delay(headers: &HeaderMap, now_ms: u64) {
         metrics::histogram!("earnest_relay_header_delay_seconds").record(f64::from(delay) / 1000.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn any_time_of_a_client_is_measured_or_passed_over() {
+        bolero::check!().with_iterations(1000).with_type::<(Vec<u8>, u64, u64)>().for_each(
+            |(bytes, sent, now_ms)| {
+                for value in [bytes.clone(), sent.to_string().into_bytes()] {
+                    let Ok(value) = HeaderValue::from_bytes(&value) else { continue };
+                    let mut headers = HeaderMap::new();
+                    headers.insert("date-milliseconds", value.clone());
+                    headers.insert("x-timeout-ms", value);
+                    observe_delay(&headers, *now_ms);
+                }
+            },
+        );
+    }
+}
