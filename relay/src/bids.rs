@@ -20,6 +20,7 @@ use earnest_builder_types::BlsPublicKey;
 use known::KnownBlocks;
 use parking_lot::{Mutex, RwLock};
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     io,
     sync::{Arc, atomic::Ordering},
@@ -81,7 +82,7 @@ impl Book {
                 continue;
             }
             let candidate = Candidate::new(submission);
-            if let Err(error) = self.place(candidate, false, || required(&key)) {
+            if let Err(error) = self.place(candidate, None, false, || required(&key)) {
                 tracing::warn!(slot = key.slot, %error, "a payload that cannot be offered again");
             }
         }
@@ -90,14 +91,16 @@ impl Book {
 
     /// The relay's public key.
     pub(crate) fn pubkey(&self) -> BlsPublicKey {
-        self.sealer.key.public_key()
+        self.sealer.pubkey
     }
 
     /// Takes a bid; a cancellable one replaces the builder's last such bid, even if it is worth less. What it must hold is
-    /// proven before the lock is taken and read again under it, so that no constraint slips between them.
+    /// proven before the lock is taken and read again under it, so that no constraint slips between them. `ssz` is what
+    /// the candidate was read from, if that was SSZ: it goes to the spool as it came.
     pub(crate) fn place(
         &self,
         candidate: Candidate,
+        ssz: Option<&[u8]>,
         cancellable: bool,
         required: impl Fn() -> Arc<[Required]>,
     ) -> Result<Placed, SealError> {
@@ -111,7 +114,7 @@ impl Book {
             let next = Standing { candidate: Arc::clone(&candidate), cancellable, arrival, proofs };
             // What takes long is done before the lock is taken; what is not needed then is removed.
             if written.is_none() && self.contests.lock().would_lead(&key, &next) {
-                written = self.write(&candidate)?;
+                written = self.write(&candidate, ssz)?;
             }
             let mut contests = self.contests.lock();
             let now = required();
@@ -179,11 +182,12 @@ impl Book {
     }
 
     /// Writes a block that is not known yet to the spool, not yet under its name; none if the spool does not take it.
-    fn write(&self, candidate: &Candidate) -> Result<Option<Written>, SealError> {
+    fn write(&self, candidate: &Candidate, ssz: Option<&[u8]>) -> Result<Option<Written>, SealError> {
         if self.known.read().contains(&candidate.id()) {
             return Ok(None);
         }
-        let written = self.spool.write(&candidate.to_submission()?);
+        let ssz = ssz.map_or_else(|| candidate.to_ssz().map(Cow::Owned), |ssz| Ok(Cow::Borrowed(ssz)))?;
+        let written = self.spool.write(candidate.file(), &ssz);
         let warn = |error| tracing::warn!(slot = candidate.trace.slot, %error, "cannot write a payload");
         Ok(written.map_err(warn).ok())
     }
@@ -212,7 +216,7 @@ impl Book {
         if self.known.read().contains(&id) {
             served.given.store(true, Ordering::SeqCst);
         } else {
-            let written = if written.is_some() { written } else { self.write(candidate)? };
+            let written = if written.is_some() { written } else { self.write(candidate, None)? };
             let filed = written.and_then(|written| {
                 let warn =
                     |error| tracing::warn!(slot = key.slot, %error, "a block would not outlive a crash");

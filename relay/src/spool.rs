@@ -88,16 +88,14 @@ impl Spool {
         Ok(Self { directory: directory.to_path_buf(), free_space_floor, written: AtomicU64::new(0) })
     }
 
-    /// Writes a submission beside its name. Put there, it is whole.
-    pub(crate) fn write(&self, submission: &BidSubmission) -> io::Result<Written> {
-        let file = Filed::of(submission);
+    /// Writes the SSZ of a submission beside its name. Put there, it is whole.
+    pub(crate) fn write(&self, file: Filed, ssz: &[u8]) -> io::Result<Written> {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let path = self.path(&file);
         let temporary = path.with_extension(format!("{number}.{UNFINISHED}"));
         let written = Written { temporary, path, file };
-        let bytes = submission.to_ssz();
-        self.check_space(bytes.len())?;
-        fs::write(&written.temporary, bytes)?;
+        self.check_space(ssz.len())?;
+        fs::write(&written.temporary, ssz)?;
         Ok(written)
     }
 
@@ -163,8 +161,12 @@ mod tests {
     use super::*;
     use crate::testing::{Block, damaged, tx};
 
+    fn write(spool: &Spool, submission: &BidSubmission) -> io::Result<Written> {
+        spool.write(Filed::of(submission), &submission.to_ssz())
+    }
+
     fn put(spool: &Spool, submission: &BidSubmission) -> Filed {
-        spool.write(submission).unwrap().put().unwrap()
+        write(spool, submission).unwrap().put().unwrap()
     }
 
     /// What can be read back, the newest first.
@@ -201,7 +203,7 @@ mod tests {
         let spool = Spool::open(directory.path(), 0).unwrap();
         let submission = Block::default().submit(1);
         let files = || fs::read_dir(directory.path()).unwrap().count();
-        let [one, other] = [(); 2].map(|()| spool.write(&submission).unwrap());
+        let [one, other] = [(); 2].map(|()| write(&spool, &submission).unwrap());
         assert_eq!((files(), read(&spool, 0).len()), (2, 0));
         drop(one);
         assert_eq!(files(), 1);
@@ -223,7 +225,7 @@ mod tests {
     fn a_full_disk_takes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let spool = Spool::open(directory.path(), u64::MAX).unwrap();
-        let error = spool.write(&Block::default().submit(1)).unwrap_err();
+        let error = write(&spool, &Block::default().submit(1)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

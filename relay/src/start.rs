@@ -148,7 +148,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         given: config.bounds.given_per_slot,
         bytes: config.bounds.bytes_per_slot,
     };
-    let book = Book::new(Sealer { key: bls, builder_domain }, spool, limits);
+    let book = Book::new(Sealer::new(bls, builder_domain), spool, limits);
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Io { what: format!("cannot listen on {}", config.listen), source })?;

@@ -81,7 +81,7 @@ mod tests {
     use std::{path::Path, sync::Arc};
 
     fn book(directory: &Path) -> Book {
-        let sealer = Sealer { key: bls(7), builder_domain: builder_domain(FORK_VERSION) };
+        let sealer = Sealer::new(bls(7), builder_domain(FORK_VERSION));
         let limits = Limits { bids: 9, offered: 9, given: 9, bytes: usize::MAX };
         Book::new(sealer, Spool::open(directory, 0).unwrap(), limits)
     }
@@ -98,13 +98,13 @@ mod tests {
         let block = |value, transactions| Block { value, transactions, ..Block::default() };
         let wanted = tx(1, 0, 1);
         let held = block(9, vec![wanted.clone()]).submit(1);
-        book.place(Candidate::new(held), false, || Arc::from([])).unwrap();
+        book.place(Candidate::new(held), None, false, || Arc::from([])).unwrap();
         let (leading, mut live) = book.top_bids(0);
         assert_eq!(leading.iter().map(read).collect::<Vec<_>>(), [(10, 5, U256::from(9))]);
         assert!(book.top_bids(11).0.is_empty(), "of slots ahead alone");
 
         let other = block(20, vec![]).submit(2);
-        book.place(Candidate::new(other), false, || Arc::from([])).unwrap();
+        book.place(Candidate::new(other), None, false, || Arc::from([])).unwrap();
         assert_eq!(read(&live.try_recv().unwrap()), (10, 5, U256::from(20)));
         // It falls to the one that holds what is required; which is then sealed anew, and still leads; then none does.
         let required = |wanted: &[alloy_primitives::Bytes]| -> Arc<[Required]> {

@@ -6,7 +6,7 @@
 
 use crate::{
     api::{
-        builder_blocks::{self, Options, place},
+        builder_blocks::{self, Options, Sent, place},
         openapi::schemas,
         read, slot_in_json, stated_fork,
     },
@@ -58,10 +58,10 @@ pub(crate) async fn post(
         builder_blocks::check(&judge, &submission)?;
         let required = judge.required(&BidKey::of(submission.message()));
         check(&submission, &proofs, &required)?;
-        Ok::<_, ApiError>((submission, lease))
+        Ok::<_, ApiError>(Sent { submission, ssz: None, lease })
     };
-    let leased = relay.submitting.run(decoding).await??;
-    place(relay, leased, options.cancels(), received_at_ms).await
+    let sent = relay.submitting.run(decoding).await??;
+    place(relay, sent, options.cancels(), received_at_ms).await
 }
 
 /// Takes the proofs out of the body, and reads the rest as any submission.

@@ -9,6 +9,7 @@ use crate::{
     submission::{self, Expected},
 };
 use axum::extract::{Query, Request, State, rejection::QueryRejection};
+use bytes::Bytes;
 use earnest_builder_types::{BidSubmission, ExecutionPayloadHeader, ForkCodec, ForkName};
 use earnest_chain::SlotClock;
 use earnest_http::{ApiError, BodyLease, Media, content_type};
@@ -43,24 +44,34 @@ pub(crate) async fn post(
     let reader = Arc::clone(&relay);
     let decoding = move || {
         let (body, lease) = body.into_parts();
-        decode(&reader, media, stated, &body).map(|submission| (submission, lease))
+        let submission = decode(&reader, media, stated, &body)?;
+        Ok::<_, ApiError>(Sent { submission, ssz: (media == Media::Ssz).then_some(body), lease })
     };
-    let leased = relay.submitting.run(decoding).await??;
-    place(relay, leased, options.cancels(), received_at_ms).await
+    let sent = relay.submitting.run(decoding).await??;
+    place(relay, sent, options.cancels(), received_at_ms).await
+}
+
+/// A builder's block as it came.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) submission: BidSubmission,
+    /// What it was read from, if that was SSZ.
+    pub(super) ssz: Option<Bytes>,
+    pub(super) lease: BodyLease,
 }
 
 /// Checks a block, has it simulated where that is done, and offers it. The answer comes when it is on offer. All this goes
 /// on if the one who sent it leaves meanwhile: that neither spares a builder its demotion nor costs it its bid.
 pub(super) async fn place(
     relay: Arc<Relay>,
-    (submission, lease): (BidSubmission, BodyLease),
+    Sent { submission, ssz, lease }: Sent,
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<StatusCode, ApiError> {
     let started = Instant::now();
     let tasks = relay.tasks.clone();
     let placing = async move {
-        let placed = placed(&relay, submission, cancellable, received_at_ms).await;
+        let placed = placed(&relay, submission, ssz, cancellable, received_at_ms).await;
         drop(lease);
         placed
     };
@@ -84,6 +95,7 @@ pub(super) async fn place(
 async fn placed(
     relay: &Arc<Relay>,
     submission: BidSubmission,
+    ssz: Option<Bytes>,
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
@@ -93,10 +105,13 @@ async fn placed(
         return turns
             .run(move || {
                 let Passed { header, .. } = check(&taker, &submission)?;
-                offer(&taker, Candidate::with_header(submission, header), cancellable, received_at_ms)
+                let candidate = Candidate::with_header(submission, header);
+                offer(&taker, candidate, ssz.as_deref(), cancellable, received_at_ms)
             })
             .await?;
     };
+    // A simulation may take seconds: the block is not held twice meanwhile.
+    drop(ssz);
     let (candidate, call, rank) = relay
         .submitting
         .run(move || {
@@ -121,13 +136,14 @@ async fn placed(
     }
     drop(call);
     let taker = Arc::clone(relay);
-    relay.submitting.run(move || offer(&taker, candidate, cancellable, received_at_ms)).await?
+    relay.submitting.run(move || offer(&taker, candidate, None, cancellable, received_at_ms)).await?
 }
 
 /// Offers a block that passed everything, and counts it as received.
 fn offer(
     relay: &Relay,
     candidate: Candidate,
+    ssz: Option<&[u8]>,
     cancellable: bool,
     received_at_ms: u64,
 ) -> Result<Placed, ApiError> {
@@ -140,7 +156,7 @@ fn offer(
     relay.received.record(&candidate.trace, payload.block_number(), num_tx, received_at_ms);
     let value = candidate.trace.value;
     let key = BidKey::of(&candidate.trace);
-    let placed = relay.book.place(candidate, cancellable, || relay.required(&key)).map_err(|error| {
+    let placed = relay.book.place(candidate, ssz, cancellable, || relay.required(&key)).map_err(|error| {
         tracing::error!(slot, %error, "a bid cannot be offered");
         ApiError::internal()
     })?;

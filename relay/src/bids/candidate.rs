@@ -1,6 +1,9 @@
 //! A builder's block, and the bid that proposers get of it.
 
-use crate::held::{BlockIndex, Required};
+use crate::{
+    held::{BlockIndex, Required},
+    spool::Filed,
+};
 use alloy_primitives::B256;
 use bytes::Bytes;
 use earnest_builder_types::{
@@ -79,10 +82,21 @@ impl Candidate {
         (self.trace.slot, self.trace.block_hash)
     }
 
-    /// The submission that it was made of.
-    pub(super) fn to_submission(&self) -> Result<BidSubmission, ForkError> {
+    /// The file of the submission that it was made of.
+    pub(super) fn file(&self) -> Filed {
+        Filed {
+            slot: self.trace.slot,
+            fork: self.payload.payload().fork(),
+            block_hash: self.trace.block_hash,
+        }
+    }
+
+    /// The SSZ of the submission that it was made of.
+    pub(super) fn to_ssz(&self) -> Result<Vec<u8>, ForkError> {
         let payload = PayloadAndBlobs::clone(&self.payload);
-        BidSubmission::new(self.trace.clone(), self.signature, payload, self.requests.clone())
+        let submission =
+            BidSubmission::new(self.trace.clone(), self.signature, payload, self.requests.clone())?;
+        Ok(submission.to_ssz())
     }
 }
 
@@ -113,11 +127,18 @@ pub(crate) enum SealError {
 /// Signs bids.
 #[derive(Debug)]
 pub(crate) struct Sealer {
-    pub(crate) key: SecretKey,
-    pub(crate) builder_domain: B256,
+    key: SecretKey,
+    /// Its public key.
+    pub(super) pubkey: BlsPublicKey,
+    builder_domain: B256,
 }
 
 impl Sealer {
+    /// Signs with this key in this domain.
+    pub(crate) fn new(key: SecretKey, builder_domain: B256) -> Self {
+        Self { pubkey: key.public_key(), key, builder_domain }
+    }
+
     pub(super) fn seal(
         &self,
         candidate: &Arc<Candidate>,
@@ -128,7 +149,7 @@ impl Sealer {
             candidate.commitments.clone(),
             candidate.requests.clone(),
             candidate.trace.value,
-            self.key.public_key(),
+            self.pubkey,
         )?;
         let signed = bid.sign(&self.key, self.builder_domain);
         let fork = signed.fork();

@@ -17,7 +17,7 @@ struct Table {
 
 fn book(directory: &Path, limits: Limits) -> Book {
     let key = SecretKey::from_bytes(&[7; 32]).unwrap();
-    let sealer = Sealer { key, builder_domain: builder_domain([0x10, 0, 0, 0x38]) };
+    let sealer = Sealer::new(key, builder_domain([0x10, 0, 0, 0x38]));
     Book::new(sealer, Spool::open(directory, 0).unwrap(), limits)
 }
 
@@ -36,7 +36,7 @@ fn block(value: u64, transactions: Vec<Bytes>) -> Block {
 }
 
 fn place(book: &Book, builder: u8, block: &Block, cancels: bool, held: &[Bytes]) -> Placed {
-    book.place(Candidate::new(block.submit(builder)), cancels, || required(held)).unwrap()
+    book.place(Candidate::new(block.submit(builder)), None, cancels, || required(held)).unwrap()
 }
 
 fn key() -> BidKey {
@@ -147,7 +147,7 @@ fn offered_blocks_are_known_and_outlive_a_restart() {
     let Table { book, _directory } = &table(10);
     let submission = block(5, vec![]).submit(1);
     assert!(known(book, &submission).is_none());
-    book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+    book.place(Candidate::new(submission.clone()), None, false, || required(&[])).unwrap();
     assert!(known(book, &submission).is_some());
     let slot = submission.message().slot;
     let file = book.spool.files(slot).unwrap()[0];
@@ -190,7 +190,7 @@ fn only_blocks_that_a_proposer_may_have_stay() {
     let Table { book, .. } = &table(10);
     let blocks: Vec<BidSubmission> = (1..=8_u8).map(|one| block(one.into(), vec![]).submit(one)).collect();
     let place =
-        |one: usize| book.place(Candidate::new(blocks[one].clone()), false, || required(&[])).unwrap();
+        |one: usize| book.place(Candidate::new(blocks[one].clone()), None, false, || required(&[])).unwrap();
     let all_known = |range: std::ops::RangeInclusive<usize>| {
         blocks[range].iter().all(|submission| known(book, submission).is_some())
     };
@@ -219,7 +219,7 @@ fn headers_that_were_given_stop_no_better_bid_and_fill_no_memory() {
     let blocks: Vec<BidSubmission> =
         (1..=100_u8).map(|one| block(one.into(), vec![tx(one, 0, 1)]).submit(one)).collect();
     for submission in &blocks {
-        let placed = book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+        let placed = book.place(Candidate::new(submission.clone()), None, false, || required(&[])).unwrap();
         assert_eq!(placed, Placed::Best);
         book.give(&key()).unwrap();
         assert!(book.known.read().in_memory() <= 4);
@@ -241,16 +241,16 @@ fn headers_that_were_given_stop_no_better_bid_and_fill_no_memory() {
 fn a_block_that_could_not_be_written_stays_in_memory_and_counts() {
     let directory = tempfile::tempdir().unwrap();
     let key_of_bids = SecretKey::from_bytes(&[7; 32]).unwrap();
-    let sealer = Sealer { key: key_of_bids, builder_domain: B256::ZERO };
+    let sealer = Sealer::new(key_of_bids, B256::ZERO);
     let limits = Limits { bids: 10, offered: 3, given: 4096, bytes: usize::MAX };
     let book = &Book::new(sealer, Spool::open(directory.path(), u64::MAX).unwrap(), limits);
     let blocks: Vec<BidSubmission> = (1..=4_u8).map(|one| block(one.into(), vec![]).submit(one)).collect();
     for submission in &blocks[..3] {
-        let placed = book.place(Candidate::new(submission.clone()), false, || required(&[])).unwrap();
+        let placed = book.place(Candidate::new(submission.clone()), None, false, || required(&[])).unwrap();
         assert_eq!(placed, Placed::Best);
         book.give(&key()).unwrap();
     }
-    let placed = book.place(Candidate::new(blocks[3].clone()), false, || required(&[])).unwrap();
+    let placed = book.place(Candidate::new(blocks[3].clone()), None, false, || required(&[])).unwrap();
     assert_eq!((placed, on_offer(book)), (Placed::Full, Some(3)));
     assert!(blocks[..3].iter().all(|submission| known(book, submission).is_some()));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -265,7 +265,7 @@ fn every_header_given_before_a_restart_is_known_after_it() {
         .into_iter()
         .map(|(builder, value)| {
             let submission = block(value, vec![tx(builder, 0, value)]).submit(builder);
-            before.place(Candidate::new(submission.clone()), value == 2, || required(&[])).unwrap();
+            before.place(Candidate::new(submission.clone()), None, value == 2, || required(&[])).unwrap();
             before.give(&key()).unwrap();
             submission
         })
@@ -288,9 +288,9 @@ fn the_first_block_under_a_hash_stays() {
     let BidSubmission::Electra(mut other) = first.clone() else { unreachable!() };
     other.message.builder_pubkey = SecretKey::from_bytes(&[2; 32]).unwrap().public_key();
     other.message.value = alloy_primitives::U256::from(6);
-    book.place(Candidate::new(first.clone()), false, || required(&[])).unwrap();
+    book.place(Candidate::new(first.clone()), None, false, || required(&[])).unwrap();
     let held = known(book, &first).unwrap();
-    book.place(Candidate::new(BidSubmission::Electra(other)), false, || required(&[])).unwrap();
+    book.place(Candidate::new(BidSubmission::Electra(other)), None, false, || required(&[])).unwrap();
     assert_eq!(on_offer(book), Some(6));
     assert!(Arc::ptr_eq(&held, &known(book, &first).unwrap()));
     // Also once it has left memory.
@@ -310,6 +310,19 @@ fn a_constraint_that_comes_while_a_bid_is_judged_binds_it() {
         asked.set(asked.get() + 1);
         required(if asked.get() == 1 { &[] } else { &wanted })
     };
-    let placed = book.place(Candidate::new(block(5, vec![]).submit(1)), false, late).unwrap();
+    let placed = book.place(Candidate::new(block(5, vec![]).submit(1)), None, false, late).unwrap();
     assert_eq!((placed, on_offer(book)), (Placed::Held, None));
+}
+
+#[test]
+fn what_came_as_ssz_is_filed_as_it_came() {
+    for came in [None, Some(&b"as it came"[..])] {
+        let Table { book, _directory: directory } = table(3);
+        let submission = block(5, vec![tx(1, 0, 1)]).submit(1);
+        book.place(Candidate::new(submission.clone()), came, false, || required(&[])).unwrap();
+        let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap()).collect();
+        let written = submission.to_ssz();
+        assert_eq!(files.len(), 1);
+        assert_eq!(std::fs::read(files[0].path()).unwrap(), came.unwrap_or(&written));
+    }
 }
