@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -150,10 +149,11 @@ where
     Ok(measured)
 }
 
-/// Lets this thread's sleeps end when they should; by default the kernel adds up to 50 µs, which would count as the
-/// server's time.
+/// Lets this thread's sleeps end when they should; by default Linux adds up to 50 µs, which would count as the server's
+/// time.
 fn wake_on_time() {
-    if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
         tracing::debug!(%error, "sleeps stay imprecise");
     }
 }

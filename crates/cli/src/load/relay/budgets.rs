@@ -1,6 +1,6 @@
 //! The project's budgets of a relay (design §11), measured on one that runs in this process.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use earnest_builder_types::{bls::SecretKey, domain::builder_domain};
 use earnest_client::HeaderRequest;
@@ -10,14 +10,14 @@ use tokio::runtime::Handle;
 use super::{
     Encoding, RelayLoad, What,
     blocks::Blocks,
-    cause, print,
+    cause, print, progress,
     reads::{self, ReadReport, median},
     registrations::{RegistrationReport, Registrations, post_all},
     submissions::{self, SubmissionReport},
     target::Target,
     world::{FORK_VERSION, World},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, role};
 
 /// Largest quotient of a figure and what it is measured beside.
 const MOST_OVER_PEER: f64 = 1.3;
@@ -25,6 +25,9 @@ const MOST_OVER_PEER: f64 = 1.3;
 const MOST_SUBMISSION_MS: f64 = 10.0;
 /// Longest time for registrations that are all known, seconds.
 const MOST_UNCHANGED_S: f64 = 0.5;
+
+/// Longest wait for the servers to stop where the run was.
+const STOPPING: Duration = Duration::from_secs(2);
 
 /// One figure and its budget.
 #[derive(Debug, Serialize)]
@@ -49,7 +52,7 @@ struct Beside {
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
-struct Budgets {
+pub(super) struct Budgets {
     cores: usize,
     /// Of the last minute before the start, where the system tells it: 0 on a machine with nothing else to do.
     load_average: Option<f64>,
@@ -68,30 +71,50 @@ impl Line {
 }
 
 pub(super) async fn run(options: &RelayLoad) -> Result<(), Failure> {
-    let load_average = load_average();
+    let stop = role::on_signal()?;
+    let folder =
+        tempfile::Builder::new().prefix("earnest-load-").tempdir_in(&options.data_dir).map_err(cause)?;
     // The servers have threads of their own, as they would in a process of their own.
     let servers = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cause)?;
-    let measured = measure(options, servers.handle()).await;
-    servers.shutdown_background();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    print(options, &Budgets { cores, load_average, lines: measured? })
+    let measured = tokio::select! {
+        measured = measure(options, folder.path(), servers.handle()) => measured,
+        () = stop.cancelled() => Err(Failure::new("stopped before everything was measured")),
+    };
+    // The folder goes once nobody writes to it.
+    tokio::task::spawn_blocking(move || servers.shutdown_timeout(STOPPING)).await.map_err(cause)?;
+    drop(folder);
+    print(options, &measured?)
 }
 
-async fn measure(options: &RelayLoad, servers: &Handle) -> Result<Vec<Line>, Failure> {
+/// Measures what the options ask for; the servers run on threads of `servers` and write to `folder`.
+pub(super) async fn measure(
+    options: &RelayLoad,
+    folder: &Path,
+    servers: &Handle,
+) -> Result<Budgets, Failure> {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load_average = load_average();
+    Ok(Budgets { cores, load_average, lines: lines(options, folder, servers).await? })
+}
+
+async fn lines(options: &RelayLoad, folder: &Path, servers: &Handle) -> Result<Vec<Line>, Failure> {
+    let budgeted = [What::Registrations, What::Submissions, What::Header];
+    if options.what.is_some_and(|what| !budgeted.contains(&what)) {
+        return Err(Failure::new("--self-contained measures header, submissions and registrations alone"));
+    }
     let wants = |what: What| options.what.is_none_or(|only| only == what);
     let mut lines = Vec::new();
     // One more, for the relay to warm up with.
     let count = if wants(What::Registrations) { options.count } else { 64 };
-    progress(&format!("signing {count} registrations"));
     let domain = builder_domain(FORK_VERSION);
     let all = Registrations::make(options.first_key, count.saturating_add(1), domain).await?;
     if wants(What::Registrations) {
-        lines.extend(registrations(options, servers, &all).await?);
+        lines.extend(registrations(options, folder, servers, &all).await?);
     }
     if !wants(What::Submissions) && !wants(What::Header) {
         return Ok(lines);
     }
-    let world = World::start(servers, all.keys(), &options.data_dir).await?;
+    let world = World::start(servers, all.keys(), folder).await?;
     post_all(&world.client, &all.bodies(0, Encoding::Ssz)?, Encoding::Ssz).await?;
     progress("posting blocks");
     let (blocks, submitted) = submit(options, &world).await?;
@@ -116,6 +139,7 @@ async fn measure(options: &RelayLoad, servers: &Handle) -> Result<Vec<Line>, Fai
 /// Each round on a new relay. Of each way the round of the median quotient is shown.
 async fn registrations(
     options: &RelayLoad,
+    folder: &Path,
     servers: &Handle,
     all: &Registrations,
 ) -> Result<Vec<Line>, Failure> {
@@ -125,7 +149,7 @@ async fn registrations(
     for round in 1..=options.rounds.max(1) {
         for (list, reports) in &mut ways {
             progress(&format!("registering, {}, round {round}", in_lists(*list)));
-            let world = World::start(servers, all.keys(), &options.data_dir).await?;
+            let world = World::start(servers, all.keys(), folder).await?;
             post_all(&world.client, &first.bodies(0, encoding)?, encoding).await?;
             reports.push(others.measure(&world.client, *list, encoding).await?);
             world.stop().await?;
@@ -163,7 +187,8 @@ async fn submit(options: &RelayLoad, world: &World) -> Result<(Block, Submission
     let rate = if options.what == Some(What::Submissions) { options.rate() } else { 10 };
     let plan = submissions::Plan {
         rate,
-        total: rate.saturating_mul(options.duration),
+        // One is enough to have a header.
+        total: if options.what == Some(What::Header) { 1 } else { rate.saturating_mul(options.duration) },
         in_flight: options.in_flight,
         encoding: options.encoding.unwrap_or(Encoding::Ssz),
     };
@@ -203,11 +228,6 @@ fn header_lines(report: &ReadReport) -> Vec<Line> {
         line("p50", report.relay.latency.p50_ms, bare.latency.p50_ms, ratio.p50),
         line("p99", report.relay.latency.p99_ms, bare.latency.p99_ms, ratio.p99),
     ]
-}
-
-/// Says on the error stream what takes so long.
-fn progress(what: &str) {
-    eprintln!("{what} …");
 }
 
 fn load_average() -> Option<f64> {

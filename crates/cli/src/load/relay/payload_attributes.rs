@@ -59,20 +59,16 @@ impl PayloadAttributes {
         })
     }
 
-    /// The newest attributes of a slot that has not begun and of which `new` holds.
+    /// The newest attributes that are `usable`; waits for some.
     ///
     /// # Errors
     /// When none come for 40 seconds.
     pub(super) async fn next(
         &self,
-        new: impl Fn(&PayloadAttributesEvent) -> bool,
+        usable: impl Fn(&PayloadAttributesEvent) -> bool,
     ) -> Result<PayloadAttributesEvent, Failure> {
         let mut latest = self.latest.clone();
-        let wanted = latest.wait_for(|event| {
-            event
-                .as_ref()
-                .is_some_and(|event| !self.time_left(event.data.proposal_slot).is_zero() && new(event))
-        });
+        let wanted = latest.wait_for(|event| event.as_ref().is_some_and(&usable));
         let found = tokio::time::timeout(PATIENCE, wanted).await;
         let found = found.ok().and_then(Result::ok).and_then(|event| event.clone());
         found.ok_or_else(|| {
@@ -81,6 +77,11 @@ impl PayloadAttributes {
                  (--always-prepare-payload or the like)",
             )
         })
+    }
+
+    /// Whether relays serve headers of a slot for this long yet: until a quarter of it is over.
+    pub(super) fn serves_headers(&self, slot: u64, time: Duration) -> bool {
+        SlotClock::until(now_ms(), self.clock.after(slot, 1, 4)) > time
     }
 
     /// Time until a slot begins.

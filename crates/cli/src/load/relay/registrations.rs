@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::{
     ANSWER_TIME, Encoding, RelayLoad, cause, payload_attributes::PayloadAttributes,
-    payload_attributes::now_ms,
+    payload_attributes::now_ms, progress,
 };
 use crate::failure::Failure;
 
@@ -38,6 +38,8 @@ pub(super) struct Registrations {
 
 /// Turns that posting and verification take in a run, if there are so many lists: the machine's mood meets both alike.
 const TURNS: usize = 10;
+/// Registrations signed between two words about it.
+const SIGNED_AT_ONCE: usize = 10_000;
 
 /// What was measured; times in seconds.
 #[derive(Debug, Clone, Serialize)]
@@ -67,17 +69,23 @@ impl Registrations {
     /// Registrations as of now, signed on all cores.
     pub(super) async fn make(first_key: u64, count: usize, builder_domain: B256) -> Result<Self, Failure> {
         let timestamp = now_ms() / 1000;
-        let signing = tokio::task::spawn_blocking(move || {
-            let end = first_key.saturating_add(count as u64);
-            let keys = (first_key..end).into_par_iter().map(interop_key);
-            keys.map(|key| key.map(|key| sign(&key, timestamp, builder_domain)))
-                .collect::<Result<Vec<_>, _>>()
-        });
-        let signed = signing.await.map_err(cause)?.map_err(cause)?;
+        let mut signed = Vec::with_capacity(count);
+        while signed.len() < count {
+            progress(&format!("signing registrations, {} of {count} are", signed.len()));
+            let first = first_key.saturating_add(signed.len() as u64);
+            let end = first.saturating_add(count.saturating_sub(signed.len()).min(SIGNED_AT_ONCE) as u64);
+            let signing = tokio::task::spawn_blocking(move || {
+                let keys = (first..end).into_par_iter().map(interop_key);
+                keys.map(|key| key.map(|key| sign(&key, timestamp, builder_domain)))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            signed.append(&mut signing.await.map_err(cause)?.map_err(cause)?);
+        }
         Ok(Self { signed: Arc::new(signed), builder_domain })
     }
 
-    /// Posts them as news, then unchanged, in bodies of at most `list`; verifies them by blst between the first.
+    /// Posts them as news, then unchanged, in bodies of at most `list`. Of each turn of the first, blst verifies one half
+    /// before and the other after.
     pub(super) async fn measure(
         &self,
         client: &RelayClient,
@@ -87,12 +95,15 @@ impl Registrations {
         let list = if list == 0 { self.signed.len() } else { list }.max(1);
         let lists_in_turn = self.signed.len().div_ceil(list).div_ceil(TURNS).max(1);
         let bodies = self.bodies(list, encoding)?;
-        let (mut cold, mut blst) = (Duration::ZERO, Duration::ZERO);
+        let (mut cold, mut blst, mut done) = (Duration::ZERO, Duration::ZERO, 0_usize);
         let turns = bodies.chunks(lists_in_turn).zip(self.signed.chunks(list.saturating_mul(lists_in_turn)));
         for (bodies, signed) in turns {
+            let (before, after) = signed.split_at(signed.len() / 2);
+            blst = blst.saturating_add(self.of(before).verify_by_blst().await?);
             cold = cold.saturating_add(post_all(client, bodies, encoding).await?);
-            let part = Self { signed: Arc::new(signed.to_vec()), builder_domain: self.builder_domain };
-            blst = blst.saturating_add(part.verify_by_blst().await?);
+            blst = blst.saturating_add(self.of(after).verify_by_blst().await?);
+            done = done.saturating_add(signed.len());
+            progress(&format!("registering, {done} of {} are", self.signed.len()));
         }
         let unchanged = post_all(client, &bodies, encoding).await?;
         Ok(RegistrationReport {
@@ -114,11 +125,12 @@ impl Registrations {
     /// The first of them alone, and all others.
     pub(super) fn split_first(&self) -> Option<(Self, Self)> {
         let (first, others) = self.signed.split_first()?;
-        let of = |signed: &[SignedValidatorRegistration]| Self {
-            signed: Arc::new(signed.to_vec()),
-            ..self.clone()
-        };
-        Some((of(std::slice::from_ref(first)), of(others)))
+        Some((self.of(std::slice::from_ref(first)), self.of(others)))
+    }
+
+    /// Some of them.
+    fn of(&self, signed: &[SignedValidatorRegistration]) -> Self {
+        Self { signed: Arc::new(signed.to_vec()), builder_domain: self.builder_domain }
     }
 
     /// Bodies of at most `list` registrations; 0 for one body.
@@ -154,6 +166,9 @@ fn sign(
 }
 
 fn verify_by_blst(signed: &[SignedValidatorRegistration], builder_domain: B256) -> Result<Duration, Failure> {
+    if signed.is_empty() {
+        return Ok(Duration::ZERO);
+    }
     let roots: Vec<B256> = signed.iter().map(|one| one.message.signing_root(builder_domain)).collect();
     let factors: Vec<blst_scalar> = signed.iter().map(|_| random_factor()).collect();
     let started = Instant::now();

@@ -24,8 +24,10 @@ use crate::{
 const BATCH: u64 = 128;
 /// Blocks sent one by one before what counts.
 const WARM_UP: u64 = 5;
-/// A slot that begins sooner is not built for.
-const LEAST_TIME: Duration = Duration::from_secs(1);
+/// Posting ends this part of a slot before the slot begins; one that begins within twice that is not built for.
+const MARGIN: (u64, u64) = (1, 12);
+/// Slots in a row without a registered proposer after which there is no hope.
+const MOST_SKIPPED: u64 = 64;
 
 /// How a run is made.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +68,15 @@ pub(super) async fn run(options: &RelayLoad, client: &RelayClient) -> Result<Sub
             "this is mainnet: blocks that nobody executed would be offered to its proposers",
         ));
     }
+    measure_with(options, client, &attributes).await
+}
+
+/// What the options say, on the attributes of a node that is listened to.
+pub(super) async fn measure_with(
+    options: &RelayLoad,
+    client: &RelayClient,
+    attributes: &PayloadAttributes,
+) -> Result<SubmissionReport, Failure> {
     let key = match options.builder_key.clone() {
         Some(file) => {
             tokio::task::spawn_blocking(|| KeyFile::bare(file).bls()).await.map_err(cause)?.map_err(cause)?
@@ -79,7 +90,7 @@ pub(super) async fn run(options: &RelayLoad, client: &RelayClient) -> Result<Sub
         in_flight: options.in_flight,
         encoding: options.encoding(),
     };
-    measure(plan, client, &attributes, Arc::new(blocks)).await
+    measure(plan, client, attributes, Arc::new(blocks)).await
 }
 
 /// Builds for the slot that the beacon node announced last and posts, until `total` were posted.
@@ -90,28 +101,41 @@ pub(super) async fn measure(
     blocks: Arc<Blocks>,
 ) -> Result<SubmissionReport, Failure> {
     let mut all = Measured::nothing()?;
-    let (mut number, mut slots, mut last_slot) = (0_u64, 0_u64, None);
+    let (mut number, mut slots, mut skipped) = (0_u64, 0_u64, 0_u64);
     let mut left = plan.total;
-    let mut last = None;
+    let (mut last_slot, mut last) = (None, None);
+    let margin = Duration::from_millis(attributes.clock.fraction_ms(MARGIN.0, MARGIN.1));
     while left > 0 {
-        let event =
-            attributes.next(|event| attributes.time_left(event.data.proposal_slot) > LEAST_TIME).await?;
+        let usable = |event: &PayloadAttributesEvent| {
+            let slot = event.data.proposal_slot;
+            attributes.time_left(slot) > margin.saturating_mul(2) && (skipped == 0 || last_slot != Some(slot))
+        };
+        let event = attributes.next(usable).await?;
         let slot = event.data.proposal_slot;
-        let proposer = proposer(client, slot).await?;
-        if last_slot != Some(slot) {
-            (slots, last_slot) = (slots.saturating_add(1), Some(slot));
-            let warm_up =
-                build(&blocks, &event, &proposer, number..number.saturating_add(WARM_UP), plan).await?;
-            number = number.saturating_add(WARM_UP);
-            for block in &warm_up {
-                post(client, block, plan.encoding).await.map_err(Failure::new)?;
+        let is_new = last_slot.replace(slot) != Some(slot);
+        let Some(proposer) = proposer(client, slot).await? else {
+            skipped = skipped.saturating_add(1);
+            if skipped > MOST_SKIPPED {
+                return Err(Failure::new("no proposer is registered: no block can be offered"));
+            }
+            continue;
+        };
+        skipped = 0;
+        if is_new {
+            slots = slots.saturating_add(1);
+            let numbers = number..number.saturating_add(WARM_UP);
+            number = numbers.end;
+            for block in build(&blocks, &event, &proposer, numbers, plan).await? {
+                post(client, &block, plan.encoding).await.map_err(Failure::new)?;
             }
         }
-        let time = attributes.time_left(slot).saturating_sub(LEAST_TIME).as_secs();
-        let count = plan.rate.saturating_mul(time).min(BATCH).min(left);
-        let built = build(&blocks, &event, &proposer, number..number.saturating_add(count), plan).await?;
-        number = number.saturating_add(count);
+        let time = attributes.time_left(slot).saturating_sub(margin).as_millis();
+        let time = u64::try_from(time).unwrap_or(u64::MAX);
+        let count = (plan.rate.saturating_mul(time) / 1_000).min(BATCH).min(left);
+        let numbers = number..number.saturating_add(count);
+        number = numbers.end;
         left = left.saturating_sub(count);
+        let built = build(&blocks, &event, &proposer, numbers, plan).await?;
         let Some(newest) = built.last().cloned() else { continue };
         all.add(&post_all(plan, client, built).await?);
         let wanted = HeaderRequest {
@@ -143,13 +167,10 @@ pub(super) async fn measure(
     })
 }
 
-/// The registration of a slot's proposer.
-async fn proposer(client: &RelayClient, slot: u64) -> Result<SignedValidatorRegistration, Failure> {
+/// The registration of a slot's proposer, if the relay has it.
+async fn proposer(client: &RelayClient, slot: u64) -> Result<Option<SignedValidatorRegistration>, Failure> {
     let duties = client.duties().await.map_err(cause)?;
-    let duty = duties.into_iter().find(|duty| duty.slot == slot);
-    duty.map(|duty| duty.entry.into()).ok_or_else(|| {
-        Failure::new(format!("the proposer of slot {slot} is not registered: no block can be offered to it"))
-    })
+    Ok(duties.into_iter().find(|duty| duty.slot == slot).map(|duty| duty.entry.into()))
 }
 
 async fn build(
@@ -203,7 +224,8 @@ impl fmt::Display for SubmissionReport {
         let offered = if self.on_offer {
             "the last block was on offer at once"
         } else {
-            "the last block was NOT on offer afterwards: others bid more, or the relay offers later than it answers"
+            "the last block was NOT on offer afterwards: others bid more, the slot is constrained, or the relay offers \
+             later than it answers"
         };
         writeln!(f, "{offered}")
     }

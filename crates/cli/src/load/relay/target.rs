@@ -117,14 +117,14 @@ impl Target {
         })
     }
 
-    /// The slot that a beacon node has builders build for, long enough before it begins.
+    /// The slot that a beacon node has builders build for.
     async fn of_beacon(
         &self,
         attributes: &PayloadAttributes,
         client: &RelayClient,
     ) -> Result<HeaderRequest, Failure> {
         let event =
-            attributes.next(|event| attributes.time_left(event.data.proposal_slot) > self.part).await?;
+            attributes.next(|event| attributes.serves_headers(event.data.proposal_slot, self.part)).await?;
         let (slot, parent_hash) = (event.data.proposal_slot, event.data.parent_block_hash);
         if let Some(pubkey) = self.pubkey {
             return Ok(HeaderRequest { slot, parent_hash, pubkey });

@@ -78,6 +78,12 @@ impl World {
         Ok(Self { client, attributes, relay, stop, beacon, _data: data })
     }
 
+    /// Base URLs of the relay and of its beacon node.
+    #[cfg(test)]
+    pub(super) fn urls(&self) -> (&url::Url, &url::Url) {
+        (&self.relay.url, self.beacon.url())
+    }
+
     /// Stops everything and removes the data.
     pub(super) async fn stop(self) -> Result<(), Failure> {
         self.stop.cancel();
