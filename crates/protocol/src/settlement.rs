@@ -390,4 +390,5 @@ fn is_in_time(rollup_id: RollupId, committer: Address, slot_ms: u128, chain: &Ch
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;

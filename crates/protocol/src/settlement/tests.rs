@@ -112,7 +112,8 @@ fn each_rollup_and_the_proposer_get_their_shares() {
 
 #[test]
 fn a_window_is_in_time_only_with_all_its_batches() {
-    let cases: [(&[(u16, u64, CommitmentKind)], bool); 6] = [
+    type Records<'a> = &'a [(u16, u64, CommitmentKind)];
+    let cases: [(Records<'_>, bool); 6] = [
         (&[(0, AT, CommitmentKind::WindowSeal)], true),
         (&[(0, AT, CommitmentKind::SegmentSeal)], false),
         (&[(1, AT, CommitmentKind::WindowSeal)], false),
