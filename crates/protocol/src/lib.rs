@@ -16,6 +16,7 @@ pub mod ordering;
 pub mod receipt;
 pub mod receiver;
 pub mod registry;
+pub mod settlement;
 pub mod signing;
 pub mod sol;
 pub mod stream;

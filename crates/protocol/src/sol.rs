@@ -113,5 +113,11 @@ alloy_sol_types::sol! {
     }
 
     #[derive(Debug, PartialEq, Eq)]
+    function settle(
+        OrderingBid calldata bid, bytes calldata bidSignature, SignedDelegation calldata delegation,
+        SignedDelegationReceipt calldata receipt
+    ) external;
+
+    #[derive(Debug, PartialEq, Eq)]
     function submit(bytes[] calldata txs, SignedCommitment calldata seal, bytes calldata authority) external;
 }
