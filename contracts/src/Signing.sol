@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {Commitment} from "./Objects.sol";
+import {Commitment, Delegation, DelegationReceipt} from "./Objects.sol";
 
 /// @title Signing roots, as Commit-Boost forms them (design §3)
 /// @notice object root → info root → signing root; the last two are SSZ hash tree roots, four sha256 in all.
@@ -71,5 +71,17 @@ library Signing {
         v = ((v & 0xFFFFFFFFFFFFFFFF0000000000000000FFFFFFFFFFFFFFFF0000000000000000) >> 64)
             | ((v & 0x0000000000000000FFFFFFFFFFFFFFFF0000000000000000FFFFFFFFFFFFFFFF) << 64);
         return bytes32((v >> 128) | (v << 128));
+    }
+
+    // ---- Of the market.
+
+    /// @notice `keccak256(abi.encode(Delegation))`: what a delegation receipt names.
+    function delegationHash(Delegation calldata delegation) internal pure returns (bytes32) {
+        return keccak256(abi.encode(delegation));
+    }
+
+    /// @notice Object root of a delegation receipt.
+    function delegationReceiptRoot(DelegationReceipt calldata receipt) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DELEGATION_RECEIPT, receipt));
     }
 }

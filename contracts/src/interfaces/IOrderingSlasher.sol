@@ -48,15 +48,21 @@ interface IOrderingSlasher {
         uint80 bondWei;
         Status status;
         uint8 fault;
-        /// Open: until when it can be answered. Answered: until when it can be rebutted. Seconds.
+        /// Open: until when it can be answered; from then on it can be concluded. Answered: until when it can be rebutted.
+        /// Seconds.
         uint48 deadline;
+        /// Until when the first answer could come: a rebuttal gives back what is left of it. Seconds.
+        uint48 answerUntil;
         address answerer;
         /// Answered: the constraints that the answer stands on.
         bytes32 constraintsHash;
         bytes32 registrationRoot;
         /// Hash of the judged commitment's ordering or bundle, or of the delegation.
         bytes32 judged;
+        /// The accused: the committer, or what stands for the proposer's key (`FaultJudged`).
+        address signer;
         uint64 rollupId;
+        uint16 segment;
         uint64 slot;
     }
 
@@ -69,10 +75,12 @@ interface IOrderingSlasher {
         uint64 slot,
         uint48 deadline
     );
+    /// @param rebuttableUntil seconds; zero if the answer is final
     event AccusationAnswered(bytes32 indexed accusation, address indexed answerer, uint48 rebuttableUntil);
     event AnswerRebutted(bytes32 indexed accusation, address indexed rebutter);
     event AccusationClosed(bytes32 indexed accusation, address indexed bondTo, uint256 bondWei);
-    /// @notice A fault was judged. `signer` is the committer, or the first twenty bytes of the hash of the proposer's key.
+    /// @notice A fault was judged. `signer` is the committer, or for a delegation the first twenty bytes of
+    /// `keccak256(abi.encode(proposer, registrationRoot))`.
     event FaultJudged(
         uint8 indexed fault,
         address indexed signer,
@@ -91,7 +99,7 @@ interface IOrderingSlasher {
     error NotAccused();
     error AlreadyAccused();
     error WrongBond(uint256 expected);
-    /// @notice The signer, rollup, slot and fault were slashed before.
+    /// @notice The signer, rollup, slot and fault were slashed before, for no less.
     error AlreadyJudged();
     /// @notice The commitment, or one in the evidence, names another slasher.
     error OtherSlasher(address slasher);
@@ -176,7 +184,8 @@ interface IOrderingSlasher {
     function getAccusation(bytes32 accusation) external view returns (Accusation memory);
     function getConfig() external view returns (Config memory);
 
-    /// @notice Judges without a transaction: reverts as `slash` would for a fault that is shown at once.
+    /// @notice Judges without a transaction: reverts as `slash` would for a fault that is shown at once, and as `accuse`
+    /// would for one that can be answered.
     /// @return fault the fault shown
     /// @return signer who signed the commitment, whether or not any operator opted in with it
     /// @return rollupId the rollup harmed

@@ -120,11 +120,11 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// `abi.encode(SignedDelegation, SignedDelegationReceipt)`, as the window's first batch carries it.
+    /// The schema structs, keys and BLS signature as points.
     ///
     /// # Errors
     /// [`ObjectError::Point`] if a key or signature is not a valid point.
-    pub fn abi_encode(&self) -> Result<Vec<u8>, ObjectError> {
+    pub fn to_sol(&self) -> Result<(sol::SignedDelegation, sol::SignedDelegationReceipt), ObjectError> {
         let delegation = sol::SignedDelegation {
             delegation: self.delegation.message.to_sol()?,
             nonce: self.delegation.nonce,
@@ -137,7 +137,15 @@ impl Authority {
             signingId: self.receipt.signing_id,
             signature: self.receipt.signature.into(),
         };
-        Ok((delegation, receipt).abi_encode_params())
+        Ok((delegation, receipt))
+    }
+
+    /// `abi.encode(SignedDelegation, SignedDelegationReceipt)`, as the window's first batch carries it.
+    ///
+    /// # Errors
+    /// As [`Self::to_sol`].
+    pub fn abi_encode(&self) -> Result<Vec<u8>, ObjectError> {
+        Ok(self.to_sol()?.abi_encode_params())
     }
 
     /// Reads what [`Self::abi_encode`] writes. Signatures are not judged here.

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import {ConstraintAnswer} from "../Evidence.sol";
+import {
+    Commitment,
+    Constraint,
+    Delegation,
+    OrderingCommitment,
+    SignedAuctionResult,
+    SignedCommitment,
+    SignedConstraintReceipt,
+    SignedDelegation,
+    SignedDelegationReceipt,
+    SlotAllocation
+} from "../Objects.sol";
+import {Signing} from "../Signing.sol";
+import {SlotClock} from "../SlotClock.sol";
+import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
+import {IRegistry} from "../interfaces/IRegistry.sol";
+import {IRollupRegistry} from "../interfaces/IRollupRegistry.sol";
+import {Allocation} from "./Allocation.sol";
+import {L1Transaction} from "./L1Transaction.sol";
+import {Orderings} from "./Orderings.sol";
+
+/// @title `Inbox.submit`, as an answer calls it
+interface ISubmit {
+    function submit(bytes[] calldata txs, SignedCommitment calldata seal, bytes calldata authority) external;
+}
+
+/// @title What clears the accused (design §8)
+/// @notice Judges answers for the slasher that made it, which would else be larger than a contract may be. It holds
+/// nothing and may do nothing. The slasher passes on the calls it gets, byte for byte: so the functions are called alike
+/// on both, and what is asked of an answer is read from the accusation there.
+/// @dev Every function reverts with `BadAnswer` unless the answer holds.
+contract AnswerJudge is SlotClock {
+    /// @dev What an answer must be about.
+    struct Place {
+        uint64 rollupId;
+        uint64 slot;
+        uint16 segment;
+        address committer;
+        /// The market relay whose word counts; zero if there is none.
+        address relay;
+    }
+
+    /// @notice Gas limit that a batch's L1 transaction has at least, and for each byte of its input. With less it may be
+    /// included, fail, and leave no record: a way to keep a batch off L1 that the relay held. `submit` takes 65,000 and
+    /// below 20 a byte, and at most 16 more are the byte's own; EIP-7623 asks 40 where that is more.
+    uint256 public constant BATCH_GAS = 150_000;
+    uint256 public constant BATCH_GAS_PER_BYTE = 40;
+
+    uint64 private constant INCLUSION = 1;
+    uint8 private constant HELD = 0;
+    uint8 private constant DROPPED = 1;
+
+    /// The seal in the canonical input of `submit` (`SubmitCall`): its offset is the second argument.
+    uint256 private constant SEAL_OFFSET = 4 + 0x20;
+
+    address private immutable SLASHER;
+    IRegistry private immutable REGISTRY;
+    IRollupRegistry private immutable ROLLUPS;
+    address private immutable INBOX;
+    bytes32 private immutable SIGNING_DOMAIN;
+    uint256 private immutable CONSTRAINT_CUTOFF_MS;
+
+    constructor(
+        IRegistry registry,
+        IRollupRegistry rollups,
+        address inbox,
+        bytes32 signingDomain,
+        uint64 genesisMs,
+        uint64 slotMs,
+        uint256 constraintCutoffMs
+    ) SlotClock(genesisMs, slotMs) {
+        (SLASHER, REGISTRY, ROLLUPS, INBOX) = (msg.sender, registry, rollups, inbox);
+        (SIGNING_DOMAIN, CONSTRAINT_CUTOFF_MS) = (signingDomain, constraintCutoffMs);
+    }
+
+    /// @notice MissedWindow: the relay held the constraint that carries the segment's seal, from before the cut-off.
+    /// @dev The batch is posted to the Inbox here and now, so what the relay held is a batch that the Inbox takes, and it
+    /// is on L1 from now on. Posting costs nothing more where EIP-7623's floor for the calldata is above it.
+    /// @return relay whose receipt it is
+    /// @return constraintsHash what the receipt names
+    function answerConstraint(bytes32 accusation, ConstraintAnswer calldata answer)
+        external
+        returns (address relay, bytes32 constraintsHash)
+    {
+        Place memory place = _placeOf(accusation);
+        relay = place.relay;
+        _held(answer.receipt, place);
+        if (answer.message.slot != place.slot) _bad("message slot");
+        if (answer.index >= answer.message.constraints.length) _bad("index");
+        bytes calldata input = _batch(answer.message.constraints[answer.index], place.slot);
+        // Nothing is taken from what the Inbox returns; it calls nobody.
+        // forge-lint: disable-next-line(low-level-calls)
+        (bool taken,) = INBOX.call(input);
+        if (!taken) _bad("batch");
+        _seal(input, place);
+        constraintsHash = keccak256(abi.encode(answer.message));
+        if (constraintsHash != answer.receipt.receipt.constraintsHash) _bad("receipt hash");
+    }
+
+    /// @notice Against such an answer: the same relay dropped the same constraints.
+    /// @return relay whose receipt it is
+    function rebut(bytes32 accusation, SignedConstraintReceipt calldata dropped)
+        external
+        view
+        returns (address relay)
+    {
+        IOrderingSlasher.Accusation memory open = IOrderingSlasher(SLASHER).getAccusation(accusation);
+        relay = ROLLUPS.termsAt(open.rollupId, open.slot).relay;
+        if (dropped.receipt.status != DROPPED) _bad("receipt status");
+        if (dropped.receipt.slot != open.slot) _bad("receipt slot");
+        if (dropped.receipt.constraintsHash != open.constraintsHash) _bad("receipt hash");
+        _constraintReceipt(dropped, relay);
+    }
+
+    /// @notice UnauthorizedSequencing: the valid delegation for (rollup, slot) names the signer (design §2).
+    function answerDelegation(
+        bytes32 accusation,
+        SignedDelegation calldata signed,
+        SignedDelegationReceipt calldata receipt
+    ) external view {
+        Place memory place = _placeOf(accusation);
+        Delegation calldata message = signed.delegation;
+        if (message.slot != place.slot) _bad("delegation slot");
+        (bool ok, SlotAllocation calldata allocation) = Allocation.read(message.metadata);
+        if (!ok) _bad("metadata");
+        if (allocation.slot != place.slot) _bad("allocation slot");
+        (bool found, address committer) = Allocation.find(allocation, place.rollupId);
+        if (!found) _bad("no entry");
+        if (committer != place.committer) _bad("entry committer");
+        if (receipt.receipt.slot != place.slot) _bad("receipt slot");
+        if (receipt.receipt.delegationHash != keccak256(abi.encode(message))) _bad("receipt hash");
+        if (receipt.receipt.receivedAtMs >= allocation.startMs) _bad("received late");
+        bytes32 root = Signing.delegationReceiptRoot(receipt.receipt);
+        _signedBy(place.relay, root, receipt.signingId, receipt.nonce, receipt.signature);
+        if (!REGISTRY.isSignedDelegation(signed)) _bad("proposer signature");
+    }
+
+    /// @notice Misallocation: the relay's result states the delegation's allocation. The relay is the one that the terms
+    /// of every entry's rollup name.
+    function answerResult(
+        bytes32 accusation,
+        SignedDelegation calldata delegation,
+        SignedAuctionResult calldata signed
+    ) external view {
+        bytes32 judged = IOrderingSlasher(SLASHER).getAccusation(accusation).judged;
+        Delegation calldata message = delegation.delegation;
+        if (keccak256(abi.encode(message)) != judged) _bad("delegation");
+        // It was taken when it was accused.
+        (, SlotAllocation calldata allocation) = Allocation.read(message.metadata);
+        if (signed.result.slot != message.slot) _bad("result slot");
+        if (signed.result.allocationHash != Allocation.hash(message.metadata)) _bad("result hash");
+        address relay;
+        for (uint256 i = 0; i < allocation.entries.length; ++i) {
+            // The entries are those of an auction: sixteen.
+            // forge-lint: disable-next-line(calls-loop)
+            address named = ROLLUPS.termsAt(allocation.entries[i].rollupId, message.slot).relay;
+            if (i != 0 && named != relay) _bad("relays differ");
+            relay = named;
+        }
+        bytes32 root = Signing.auctionResultRoot(signed.result);
+        _signedBy(relay, root, signed.signingId, signed.nonce, signed.signature);
+    }
+
+    function _placeOf(bytes32 accusation) private view returns (Place memory place) {
+        IOrderingSlasher.Accusation memory open = IOrderingSlasher(SLASHER).getAccusation(accusation);
+        (place.rollupId, place.slot, place.segment) = (open.rollupId, open.slot, open.segment);
+        place.committer = open.signer;
+        place.relay = ROLLUPS.termsAt(open.rollupId, open.slot).relay;
+    }
+
+    function _held(SignedConstraintReceipt calldata receipt, Place memory place) private view {
+        if (receipt.receipt.status != HELD) _bad("receipt status");
+        if (receipt.receipt.slot != place.slot) _bad("receipt slot");
+        if (receipt.receipt.receivedAtMs + CONSTRAINT_CUTOFF_MS >= slotStartMs(place.slot)) {
+            _bad("received late");
+        }
+        _constraintReceipt(receipt, place.relay);
+    }
+
+    function _constraintReceipt(SignedConstraintReceipt calldata receipt, address relay) private view {
+        bytes32 root = Signing.constraintReceiptRoot(receipt.receipt);
+        _signedBy(relay, root, receipt.signingId, receipt.nonce, receipt.signature);
+    }
+
+    function _signedBy(
+        address relay,
+        bytes32 objectRoot,
+        bytes32 signingId,
+        uint64 nonce,
+        bytes calldata signature
+    ) private view {
+        bytes32 root = Signing.signingRoot(objectRoot, signingId, nonce, block.chainid, SIGNING_DOMAIN);
+        // A rollup without terms names no relay, and no signature recovers to none.
+        if (relay == address(0) || Signing.recover(root, signature) != relay) _bad("relay signature");
+    }
+
+    /// @dev The input of the transaction that a type-1 constraint puts into the block of `slot`.
+    function _batch(Constraint calldata carried, uint64 slot) private view returns (bytes calldata) {
+        if (carried.constraintType != INCLUSION) _bad("constraint type");
+        (bool ok, L1Transaction.Call memory call, bytes calldata input) =
+            L1Transaction.read(_inclusion(carried.payload, slot));
+        if (!ok) _bad("transaction");
+        if (call.chainId != block.chainid) _bad("chain id");
+        if (call.to != INBOX) _bad("recipient");
+        // Ether sent along would make the call fail.
+        if (call.value != 0) _bad("value");
+        if (call.hasAccessList) _bad("access list");
+        if (call.gasLimit < BATCH_GAS + BATCH_GAS_PER_BYTE * input.length) _bad("gas limit");
+        if (input.length < 4 || bytes4(input) != ISubmit.submit.selector) _bad("call");
+        return input;
+    }
+
+    /// @dev The transaction in `abi.encode(InclusionPayload)`, which has one form.
+    function _inclusion(bytes calldata payload, uint64 slot) private pure returns (bytes calldata signedTx) {
+        // The struct's offset, slot, offset of the transaction, its length.
+        if (payload.length < 0x80) _bad("payload");
+        (uint256 offset, uint256 toSlot, uint256 inner, uint256 length) =
+            abi.decode(payload[:0x80], (uint256, uint256, uint256, uint256));
+        signedTx = payload[0x80:];
+        if (offset != 0x20 || inner != 0x40 || length > signedTx.length) _bad("payload");
+        if (signedTx.length != (length + 0x1f) & ~uint256(0x1f)) _bad("payload");
+        for (uint256 i = length; i < signedTx.length; ++i) {
+            if (signedTx[i] != 0) _bad("payload");
+        }
+        if (toSlot != slot) _bad("payload slot");
+        return signedTx[:length];
+    }
+
+    /// @dev `input` is known to be canonical: the Inbox took it.
+    function _seal(bytes calldata input, Place memory place) private view {
+        SignedCommitment calldata signed;
+        assembly ("memory-safe") {
+            signed := add(add(input.offset, 4), calldataload(add(input.offset, SEAL_OFFSET)))
+        }
+        Commitment calldata message = signed.commitment;
+        OrderingCommitment memory ordering = Orderings.read(message);
+        if (message.slasher != SLASHER) _bad("seal slasher");
+        if (ordering.rollupId != place.rollupId || ordering.slot != place.slot) _bad("seal place");
+        if (ordering.segment != place.segment) _bad("seal place");
+        if (Orderings.recover(signed, SIGNING_DOMAIN) != place.committer) _bad("seal signer");
+    }
+
+    function _bad(string memory reason) private pure {
+        revert IOrderingSlasher.BadAnswer(reason);
+    }
+}
