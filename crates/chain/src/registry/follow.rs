@@ -77,6 +77,17 @@ impl RegistryConfig {
         let Self { registry, slasher, market, rollups, .. } = self;
         Contracts { registry: *registry, slasher: *slasher, market: *market, rollups: *rollups }
     }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// [`ChainError::Config`] if `optin_delay` or `logs_range` is zero.
+    pub fn check(&self) -> Result<(), ChainError> {
+        if self.optin_delay == 0 || self.logs_range == 0 {
+            return Err(ChainError::Config("registry: optin_delay and logs_range are at least 1".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 const fn default_optin_delay() -> u64 {
@@ -183,7 +194,6 @@ pub struct Follower {
     config: RegistryConfig,
     contracts: Contracts,
     network: Network,
-    clock: SlotClock,
     checkpoint: Option<PathBuf>,
     range: u64,
     fold: Option<(Identity, History)>,
@@ -197,16 +207,13 @@ impl Follower {
     /// after a restart.
     ///
     /// # Errors
-    /// [`ChainError::Config`] if the execution client cannot be asked, or `optin_delay` or `logs_range` is zero.
+    /// [`ChainError::Config`] if the execution client cannot be asked; as [`RegistryConfig::check`].
     pub fn new(
         config: RegistryConfig,
         network: Network,
-        clock: SlotClock,
         checkpoint: Option<PathBuf>,
     ) -> Result<(Self, RegistryView), ChainError> {
-        if config.optin_delay == 0 || config.logs_range == 0 {
-            return Err(ChainError::Config("optin_delay and logs_range are at least 1".to_owned()));
-        }
+        config.check()?;
         let client = ExecutionClient::new(config.execution.clone())?;
         let (published, receiver) = watch::channel(Published {
             standing: Standing::CatchingUp,
@@ -221,7 +228,6 @@ impl Follower {
             config,
             contracts,
             network,
-            clock,
             checkpoint,
             range,
             fold: None,
@@ -231,17 +237,17 @@ impl Follower {
         Ok((follower, view))
     }
 
-    /// Runs until `shutdown`.
+    /// Runs until `shutdown`, on the network's clock.
     ///
     /// # Errors
     /// Never; faults of the execution client are waited out.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Infallible> {
+    pub async fn run(mut self, clock: SlotClock, shutdown: CancellationToken) -> Result<(), Infallible> {
         let poll = Duration::from_millis(self.config.poll_ms.max(10));
         let mut longer = FIRST_PAUSE;
         while !shutdown.is_cancelled() {
             let stepped = tokio::select! {
                 () = shutdown.cancelled() => break,
-                stepped = self.step() => stepped,
+                stepped = self.step(&clock) => stepped,
             };
             let pause = match stepped {
                 Ok(Step::Onward) => {
@@ -273,10 +279,10 @@ impl Follower {
     }
 
     /// One question after the other until one block, or one range of old ones, is taken.
-    async fn step(&mut self) -> Result<Step, RegistryError> {
+    async fn step(&mut self, clock: &SlotClock) -> Result<Step, RegistryError> {
         let head = self.header(BlockNumberOrTag::Latest).await?;
         let Some((_, history)) = &self.fold else {
-            self.fold = Some(self.begin().await?);
+            self.fold = Some(self.begin(clock).await?);
             return Ok(Step::Onward);
         };
         let tip = history.tip();
@@ -293,11 +299,12 @@ impl Follower {
                 None => Err(RegistryError::Missing(format!("block {}, which it had", tip.number))),
             };
         }
-        if head.number.saturating_sub(tip.number) > self.depth() {
+        let settled = head.number.saturating_sub(self.depth(clock));
+        if settled > tip.number {
             if self.header(tip.number.into()).await?.hash != tip.hash {
                 return self.go_back(tip.number).await;
             }
-            return self.skip(tip.number, head.number).await;
+            return self.skip(tip.number, settled).await;
         }
         let next = self.header(tip.number.saturating_add(1).into()).await?;
         if next.parent != tip.hash {
@@ -318,15 +325,15 @@ impl Follower {
     }
 
     /// The fold to begin with: from the checkpoint if it is of this chain, else from before the contracts.
-    async fn begin(&self) -> Result<(Identity, History), RegistryError> {
+    async fn begin(&self, clock: &SlotClock) -> Result<(Identity, History), RegistryError> {
         let terms = self.terms().await?;
         let from = self.config.from_block;
         let identity = Identity::new(self.network.chain_id, &self.contracts, from, terms);
         let rules = Rules {
-            clock: self.clock,
+            clock: *clock,
             terms,
-            depth: usize::try_from(self.depth()).unwrap_or(usize::MAX),
-            epochs: usize::try_from(self.epochs()).unwrap_or(usize::MAX),
+            depth: usize::try_from(self.depth(clock)).unwrap_or(usize::MAX),
+            epochs: usize::try_from(self.epochs(clock)).unwrap_or(usize::MAX),
         };
         let stored = match self.checkpoint.clone() {
             Some(path) => {
@@ -398,10 +405,10 @@ impl Follower {
         Err(misfit(Misfit::TooDeep))
     }
 
-    /// Takes a range of blocks that are too old to be taken back, after the block `tip`.
-    async fn skip(&mut self, tip: u64, head: u64) -> Result<Step, RegistryError> {
+    /// Takes a range of blocks that are too old to be taken back: after the block `tip`, up to `settled` at most.
+    async fn skip(&mut self, tip: u64, settled: u64) -> Result<Step, RegistryError> {
         let from = tip.saturating_add(1);
-        let to = tip.saturating_add(self.range).min(head.saturating_sub(self.depth()));
+        let to = tip.saturating_add(self.range).min(settled);
         let logs = match self.client.logs(&self.filter().from_block(from).to_block(to)).await {
             Ok(logs) => logs,
             // Nodes bound ranges and answers, each in its own way.
@@ -509,14 +516,14 @@ impl Follower {
     }
 
     /// Blocks that can be taken back: so many that all epochs that are asked for are among them after a restart.
-    fn depth(&self) -> u64 {
+    fn depth(&self, clock: &SlotClock) -> u64 {
         let epochs = self.config.optin_delay.saturating_add(4);
-        epochs.saturating_mul(self.clock.slots_per_epoch()).saturating_add(MAX_WINDOW_SLOTS)
+        epochs.saturating_mul(clock.slots_per_epoch()).saturating_add(MAX_WINDOW_SLOTS)
     }
 
     /// Epochs whose opted-in set is kept: as far back as a schedule asks, from the oldest block that can become the tip.
-    fn epochs(&self) -> u64 {
-        self.depth().div_ceil(self.clock.slots_per_epoch().max(1)).saturating_mul(2)
+    fn epochs(&self, clock: &SlotClock) -> u64 {
+        self.depth(clock).div_ceil(clock.slots_per_epoch().max(1)).saturating_mul(2)
     }
 
     fn publish(&self, standing: Standing) {

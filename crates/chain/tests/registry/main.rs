@@ -41,9 +41,9 @@ fn config(l1: &L1) -> RegistryConfig {
 impl Following {
     fn start(l1: &L1, checkpoint: Option<std::path::PathBuf>) -> Self {
         let clock = SlotClock::new(GENESIS * 1_000, SLOT * 1_000, SLOTS).unwrap();
-        let (follower, view) = Follower::new(config(l1), NETWORK, clock, checkpoint).unwrap();
+        let (follower, view) = Follower::new(config(l1), NETWORK, checkpoint).unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(follower.run(stop.clone()));
+        let task = tokio::spawn(follower.run(clock, stop.clone()));
         Self { view, stop, task }
     }
 
@@ -289,10 +289,9 @@ async fn a_node_that_lags_changes_nothing() {
 #[tokio::test]
 async fn a_delay_of_zero_is_refused() {
     let l1 = L1::start().await;
-    let clock = SlotClock::new(0, 1, 1).unwrap();
     for wrong in
         [RegistryConfig { optin_delay: 0, ..config(&l1) }, RegistryConfig { logs_range: 0, ..config(&l1) }]
     {
-        Follower::new(wrong, NETWORK, clock, None).unwrap_err();
+        Follower::new(wrong, NETWORK, None).unwrap_err();
     }
 }
