@@ -11,7 +11,12 @@ import {
     MISSED_WINDOW,
     OMISSION,
     POST_SEAL,
-    UNAUTHORIZED_SEQUENCING
+    UNAUTHORIZED_SEQUENCING,
+    AtomicityEvidence,
+    BrokenChainEvidence,
+    EquivocationEvidence,
+    OmissionEvidence,
+    PostSealEvidence
 } from "./Evidence.sol";
 import {
     Commitment,
@@ -23,8 +28,7 @@ import {
     SignedCommitment,
     SignedConstraintReceipt,
     SignedDelegation,
-    SignedDelegationReceipt,
-    SlotAllocation
+    SignedDelegationReceipt
 } from "./Objects.sol";
 import {Signing} from "./Signing.sol";
 import {SlotClock} from "./SlotClock.sol";
@@ -33,7 +37,6 @@ import {IOrderingSlasher} from "./interfaces/IOrderingSlasher.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRollupRegistry} from "./interfaces/IRollupRegistry.sol";
 import {IDelegationSlasher, ISlashBeneficiaries, ISlasher} from "./interfaces/ISlasher.sol";
-import {Allocation} from "./judge/Allocation.sol";
 import {AnswerJudge} from "./judge/AnswerJudge.sol";
 import {Canonical} from "./judge/Canonical.sol";
 import {Orderings} from "./judge/Orderings.sol";
@@ -54,8 +57,11 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         uint64 rollupId;
         uint64 slot;
         uint16 segment;
-        /// Hash of the ordering or bundle.
+        /// Hash of the ordering or bundle, or of the delegation.
         bytes32 judged;
+        /// Of a delegation, the operator whose key signed: the key may be registered with several. Else zero: a
+        /// committer is only ever one operator's.
+        bytes32 operator;
     }
 
     /// @notice The registry's: locks of collateral end at the latest so long after the last, seconds.
@@ -171,9 +177,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         address
     ) external onlyRegistry returns (uint256 slashAmountWei) {
         _misallocationOnly(evidence);
-        Fault memory fault = _misallocation(delegation);
-        address signer = _proposer(delegation, registrationRoot);
-        (slashAmountWei, _rewarded) = _conclude(_idOf(fault.judged, registrationRoot), fault, signer);
+        Fault memory fault = _misallocation(delegation, registrationRoot);
+        (slashAmountWei, _rewarded) = _conclude(_idOf(fault), fault, _proposer(delegation));
         _harmed = address(0);
     }
 
@@ -191,8 +196,9 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         returns (bytes32 accusation)
     {
         address committer = Orderings.recover(commitment, SIGNING_DOMAIN);
+        (uint8 kind,) = Canonical.evidence(evidence);
+        if (!_isAnswerable(kind)) revert UnknownFault(kind);
         Fault memory fault = _judge(commitment.commitment, committer, evidence);
-        if (!_isAnswerable(fault.kind)) revert UnknownFault(fault.kind);
         if (registrationRoot == 0 || REGISTRY.operatorOf(address(this), committer) != registrationRoot) {
             revert NotOperator();
         }
@@ -208,12 +214,11 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     ) external payable returns (bytes32 accusation) {
         REGISTRY.verifyDelegation(proof, delegation);
         Delegation calldata message = delegation.delegation;
-        (bool ok, SlotAllocation calldata allocation) = Allocation.read(message.metadata);
-        if (!ok || allocation.entries.length == 0) revert NoEntries();
-        Fault memory fault = _misallocation(message);
-        address signer = _proposer(message, proof.registrationRoot);
+        Fault memory fault = _misallocation(message, proof.registrationRoot);
+        address signer = _proposer(message);
         _accusable(fault, signer);
-        accusation = _idOf(fault.judged, proof.registrationRoot);
+        if (!ANSWER_JUDGE.allocates(message.metadata, message.slot)) revert NoEntries();
+        accusation = _idOf(fault);
         _open(accusation, proof.registrationRoot, fault, signer);
     }
 
@@ -250,7 +255,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     function settleAnswer(bytes32 accusation) external {
         Accusation storage open = _accusations[accusation];
         if (open.status != Status.Answered) revert WrongStatus(open.status);
-        if (block.timestamp <= open.deadline) revert TooEarly(uint256(open.deadline) + 1);
+        if (block.timestamp <= open.deadline) revert TooEarly(open.deadline);
         _close(accusation, open.answerer);
     }
 
@@ -272,12 +277,12 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     function lapse(bytes32 accusation) external {
         Accusation storage open = _accusations[accusation];
         if (open.status != Status.Open) revert WrongStatus(open.status);
-        (, uint256 until) = _concludable(open);
+        uint256 until = _ripeAfter(open) + _CONCLUDE_SECONDS;
         if (block.timestamp <= until) {
             // Nothing can follow from it any more.
-            Fault memory fault = Fault(open.fault, open.rollupId, open.slot, open.segment, open.judged);
+            Fault memory fault = _faultOf(open);
             if (_charged[_keyOf(fault, open.signer)] < _penalty(fault, open.signer)) {
-                revert TooEarly(until + 1);
+                revert TooEarly(until);
             }
         }
         _close(accusation, open.accuser);
@@ -338,7 +343,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         view
         returns (bool)
     {
-        return _charged[_keyOf(Fault(fault, rollupId, slot, 0, 0), signer)] != 0;
+        return _charged[_keyOf(Fault(fault, rollupId, slot, 0, 0, 0), signer)] != 0;
     }
 
     // ---- Judging.
@@ -350,39 +355,62 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         view
         returns (Fault memory)
     {
-        if (commitment.slasher != address(this)) revert OtherSlasher(commitment.slasher);
         (uint8 kind, bytes calldata detail) = Canonical.evidence(evidence);
+        uint256 pos = Canonical.check(kind, detail);
+        if (commitment.slasher != address(this)) revert OtherSlasher(commitment.slasher);
         Orderings.Signer memory signer = Orderings.Signer(committer, SIGNING_DOMAIN);
         if (kind == ATOMICITY_BREAK) {
-            Leg memory leg = Orderings.readLeg(commitment, Positions.atomicityEvidence(detail).leg);
-            Positions.atomicityBreak(leg, detail, signer);
+            AtomicityEvidence calldata shown;
+            assembly ("memory-safe") {
+                shown := pos
+            }
+            Leg memory leg = Orderings.readLeg(commitment, shown.leg);
+            Positions.atomicityBreak(leg, shown, signer);
             return _ofLeg(kind, leg, commitment);
         }
-        if (kind == MISSED_WINDOW) {
-            uint16 index = Canonical.missedWindow(detail);
-            if (commitment.commitmentType == Orderings.BUNDLE) {
-                return _ofLeg(kind, Orderings.readLeg(commitment, index), commitment);
-            }
-            if (index != 0) revert NoSuchLeg();
+        if (kind == MISSED_WINDOW && commitment.commitmentType == Orderings.BUNDLE) {
+            return _ofLeg(kind, Orderings.readLeg(commitment, _legAt(pos)), commitment);
         }
         OrderingCommitment memory ordering = Orderings.read(commitment);
         if (kind == EQUIVOCATION) {
-            Orderings.equivocation(commitment, ordering, detail, signer);
+            EquivocationEvidence calldata shown;
+            assembly ("memory-safe") {
+                shown := pos
+            }
+            Orderings.equivocation(commitment, ordering, shown, signer);
         } else if (kind == BROKEN_CHAIN) {
-            Orderings.brokenChain(ordering, detail, signer);
+            BrokenChainEvidence calldata shown;
+            assembly ("memory-safe") {
+                shown := pos
+            }
+            Orderings.brokenChain(ordering, shown, signer);
         } else if (kind == POST_SEAL) {
-            Orderings.postSeal(ordering, detail, signer);
+            PostSealEvidence calldata shown;
+            assembly ("memory-safe") {
+                shown := pos
+            }
+            Orderings.postSeal(ordering, shown, signer);
         } else if (kind == OMISSION) {
-            Positions.omission(ordering, detail, signer);
+            OmissionEvidence calldata shown;
+            assembly ("memory-safe") {
+                shown := pos
+            }
+            Positions.omission(ordering, shown, signer);
         } else if (kind == FORCED_INCLUSION_SKIPPED) {
-            Canonical.none(detail);
             _forcedInclusionSkipped(ordering);
-        } else if (kind == UNAUTHORIZED_SEQUENCING) {
-            Canonical.none(detail);
-        } else if (kind != MISSED_WINDOW) {
-            revert UnknownFault(kind);
+        } else if (kind == MISSED_WINDOW && _legAt(pos) != 0) {
+            revert NoSuchLeg();
         }
-        return Fault(kind, ordering.rollupId, ordering.slot, ordering.segment, keccak256(commitment.payload));
+        // What else there is against the others, an accusation shows.
+        bytes32 judged = keccak256(commitment.payload);
+        return Fault(kind, ordering.rollupId, ordering.slot, ordering.segment, judged, 0);
+    }
+
+    /// @dev The only word of `MissedWindowEvidence`.
+    function _legAt(uint256 pos) private pure returns (uint256 leg) {
+        assembly ("memory-safe") {
+            leg := calldataload(pos)
+        }
     }
 
     function _ofLeg(uint8 kind, Leg memory leg, Commitment calldata commitment)
@@ -390,7 +418,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         pure
         returns (Fault memory)
     {
-        return Fault(kind, leg.rollupId, leg.slot, leg.segment, keccak256(commitment.payload));
+        return Fault(kind, leg.rollupId, leg.slot, leg.segment, keccak256(commitment.payload), 0);
     }
 
     function _misallocationOnly(bytes calldata evidence) private pure {
@@ -400,8 +428,13 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     }
 
     /// @dev A delegation is of several rollups, so the fault is counted for none.
-    function _misallocation(Delegation calldata delegation) private pure returns (Fault memory) {
-        return Fault(MISALLOCATION, 0, delegation.slot, 0, keccak256(abi.encode(delegation)));
+    function _misallocation(Delegation calldata delegation, bytes32 operator)
+        private
+        pure
+        returns (Fault memory)
+    {
+        bytes32 judged = Signing.delegationHash(delegation);
+        return Fault(MISALLOCATION, 0, delegation.slot, 0, judged, operator);
     }
 
     /// @dev A window's number 0 fixes the head of its forced inclusions; everything queued by slot n − 96 is due.
@@ -418,20 +451,32 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
 
     /// @dev What must hold for evidence to be brought now. Faults that can be answered have to be ripe for it, too.
     function _accusable(Fault memory fault, address signer) private view {
+        uint256 start = _startOf(fault.slot);
+        bool missed = fault.kind == MISSED_WINDOW;
+        if (missed && block.timestamp <= start) revert TooEarly(start);
         _inTime(fault.slot);
-        if (fault.kind == MISSED_WINDOW) {
-            uint256 startMs = slotStartMs(fault.slot);
-            if (block.timestamp * 1000 <= startMs) revert TooEarly(startMs / 1000 + 1);
+        if (missed) {
             uint256 recorded = _recordedAt(fault, signer);
-            if (recorded != 0 && recorded * 1000 <= startMs) revert RecordedInTime();
+            if (recorded != 0 && recorded <= start) revert RecordedInTime();
         }
         if (fault.kind == UNAUTHORIZED_SEQUENCING) _refuseReserve(fault, signer);
         if (_charged[_keyOf(fault, signer)] >= _penalty(fault, signer)) revert AlreadyJudged();
     }
 
+    /// @dev Evidence counts until some days after slot n.
     function _inTime(uint64 slot) private view {
-        uint256 until = slotStartMs(slot) / 1000 + _EVIDENCE_SECONDS;
+        uint256 until = _startOf(slot) + _EVIDENCE_SECONDS;
         if (block.timestamp > until) revert TooLate(until);
+    }
+
+    /// @dev When a slot starts, whole seconds: a block's time is after this if, and only if, it is after the start.
+    function _startOf(uint64 slot) private view returns (uint256) {
+        return slotStartMs(slot) / 1000;
+    }
+
+    /// @dev When the last slot starts in which a record still counts, whole seconds.
+    function _lastOf(uint64 slot) private view returns (uint256) {
+        return (slotStartMs(slot) + uint256(LATE_SLOTS) * SLOT_MS) / 1000;
     }
 
     function _refuseReserve(Fault memory fault, address signer) private view {
@@ -444,16 +489,12 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     function _penalty(Fault memory fault, address signer) private view returns (uint256) {
         if (fault.kind != MISSED_WINDOW) return _SAFETY_WEI;
         uint256 recorded = _recordedAt(fault, signer);
-        bool late = recorded != 0 && recorded * 1000 <= _lateMs(fault.slot);
+        bool late = recorded != 0 && recorded <= _lastOf(fault.slot);
         return late ? _LIVENESS_WEI : _SAFETY_WEI;
     }
 
     function _recordedAt(Fault memory fault, address signer) private view returns (uint256) {
         return INBOX.record(fault.rollupId, fault.slot, fault.segment, signer).time;
-    }
-
-    function _lateMs(uint64 slot) private view returns (uint256) {
-        return slotStartMs(slot) + uint256(LATE_SLOTS) * SLOT_MS;
     }
 
     /// @dev Counts a fault, once per (signer, rollup, slot, fault). Of two segments missed in one window, one late and one
@@ -465,6 +506,11 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         uint256 chargedWei = _charged[key];
         if (chargedWei >= penaltyWei) revert AlreadyJudged();
         _charged[key] = penaltyWei;
+        // Of a delegation, for whoever asks without naming the operator.
+        if (fault.operator != 0) {
+            fault.operator = 0;
+            _charged[_keyOf(fault, signer)] = penaltyWei;
+        }
         dueWei = penaltyWei - chargedWei;
         emit FaultJudged(fault.kind, signer, fault.rollupId, fault.slot, dueWei);
     }
@@ -535,23 +581,24 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     {
         Accusation storage open = _accusations[id];
         if (open.status != Status.Open) revert NotAccused();
-        (uint256 from, uint256 until) = _concludable(open);
-        if (block.timestamp < from) revert TooEarly(from);
+        if (block.timestamp <= open.deadline) revert NotAccused();
+        uint256 ripe = _ripeAfter(open);
+        if (block.timestamp <= ripe) revert TooEarly(ripe);
+        uint256 until = ripe + _CONCLUDE_SECONDS;
         if (block.timestamp > until) revert TooLate(until);
         accuser = open.accuser;
         dueWei = _charge(fault, signer);
         _close(id, accuser);
     }
 
-    /// @dev From when until when an open accusation can be concluded, seconds. Whether a window was missed by a few
-    /// slots or for good is known only after the late slots.
-    function _concludable(Accusation storage open) private view returns (uint256 from, uint256 until) {
-        from = uint256(open.deadline) + 1;
+    /// @dev After what time an open accusation can be concluded, seconds. Whether a window was missed by a few slots or for
+    /// good is known only after the late slots.
+    function _ripeAfter(Accusation storage open) private view returns (uint256 ripe) {
+        ripe = open.deadline;
         if (open.fault == MISSED_WINDOW) {
-            uint256 late = _lateMs(open.slot) / 1000 + 1;
-            if (late > from) from = late;
+            uint256 last = _lastOf(open.slot);
+            if (last > ripe) ripe = last;
         }
-        until = from + _CONCLUDE_SECONDS;
     }
 
     function _close(bytes32 id, address bondTo) private {
@@ -572,30 +619,30 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         return kind == MISSED_WINDOW || kind == UNAUTHORIZED_SEQUENCING;
     }
 
-    /// @dev One accusation of a window's segment, or of a window.
+    /// @dev One accusation of a window's segment, of a window, or of an operator for a delegation.
     function _idOf(Fault memory fault, address signer) private pure returns (bytes32) {
         bytes memory place = abi.encode(fault.kind, signer, fault.rollupId, fault.slot);
         if (fault.kind == MISSED_WINDOW) place = abi.encodePacked(place, uint256(fault.segment));
         return keccak256(place);
     }
 
-    /// @dev One accusation of an operator for a delegation. Another operator that registered the same key is accused by
-    /// itself: it must not stand in for this one.
-    function _idOf(bytes32 delegationHash, bytes32 registrationRoot) private pure returns (bytes32) {
-        return keccak256(abi.encode(MISALLOCATION, delegationHash, registrationRoot));
+    function _idOf(Fault memory fault) private pure returns (bytes32) {
+        return keccak256(abi.encode(fault.kind, fault.judged, fault.operator));
     }
 
     /// @dev What stands for the signer of a delegation.
-    function _proposer(Delegation calldata delegation, bytes32 registrationRoot)
-        private
-        pure
-        returns (address)
-    {
-        return address(bytes20(keccak256(abi.encode(delegation.proposer, registrationRoot))));
+    function _proposer(Delegation calldata delegation) private pure returns (address) {
+        return address(bytes20(keccak256(abi.encode(delegation.proposer))));
     }
 
+    function _faultOf(Accusation storage open) private view returns (Fault memory) {
+        bytes32 operator = open.fault == MISALLOCATION ? open.registrationRoot : bytes32(0);
+        return Fault(open.fault, open.rollupId, open.slot, open.segment, open.judged, operator);
+    }
+
+    /// @dev What is charged once.
     function _keyOf(Fault memory fault, address signer) private pure returns (bytes32) {
-        return keccak256(abi.encode(fault.kind, signer, fault.rollupId, fault.slot));
+        return keccak256(abi.encode(fault.kind, signer, fault.rollupId, fault.slot, fault.operator));
     }
 
     function _isEmpty(Delegation calldata delegation) private pure returns (bool) {

@@ -79,8 +79,7 @@ interface IOrderingSlasher {
     event AccusationAnswered(bytes32 indexed accusation, address indexed answerer, uint48 rebuttableUntil);
     event AnswerRebutted(bytes32 indexed accusation, address indexed rebutter);
     event AccusationClosed(bytes32 indexed accusation, address indexed bondTo, uint256 bondWei);
-    /// @notice A fault was judged. `signer` is the committer, or for a delegation the first twenty bytes of
-    /// `keccak256(abi.encode(proposer, registrationRoot))`.
+    /// @notice A fault was judged. `signer` is the committer, or the first twenty bytes of the hash of the proposer's key.
     event FaultJudged(
         uint8 indexed fault,
         address indexed signer,
@@ -124,7 +123,7 @@ interface IOrderingSlasher {
     error NotWindowStart();
     error NothingSkipped();
     /// @notice The evidence counts only after this time, seconds.
-    error TooEarly(uint256 notBefore);
+    error TooEarly(uint256 time);
     /// @notice The evidence counted until this time, seconds.
     error TooLate(uint256 until);
     error RecordedInTime();
@@ -194,5 +193,6 @@ interface IOrderingSlasher {
         external
         view
         returns (uint8 fault, address signer, uint64 rollupId, uint64 slot);
+    /// @notice Whether the fault was slashed, of a delegation for any operator that registered the proposer's key.
     function wasJudged(address signer, uint64 rollupId, uint64 slot, uint8 fault) external view returns (bool);
 }

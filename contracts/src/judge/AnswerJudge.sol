@@ -3,8 +3,10 @@ pragma solidity ^0.8.30;
 
 import {ConstraintAnswer} from "../Evidence.sol";
 import {
+    AllocationEntry,
     Commitment,
     Constraint,
+    ConstraintReceipt,
     Delegation,
     OrderingCommitment,
     SignedAuctionResult,
@@ -16,10 +18,10 @@ import {
 } from "../Objects.sol";
 import {Signing} from "../Signing.sol";
 import {SlotClock} from "../SlotClock.sol";
+import {ValidDelegation} from "../ValidDelegation.sol";
 import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
 import {IRegistry} from "../interfaces/IRegistry.sol";
 import {IRollupRegistry} from "../interfaces/IRollupRegistry.sol";
-import {Allocation} from "./Allocation.sol";
 import {L1Transaction} from "./L1Transaction.sol";
 import {Orderings} from "./Orderings.sol";
 
@@ -33,7 +35,7 @@ interface ISubmit {
 /// nothing and may do nothing. The slasher passes on the calls it gets, byte for byte: so the functions are called alike
 /// on both, and what is asked of an answer is read from the accusation there.
 /// @dev Every function reverts with `BadAnswer` unless the answer holds.
-contract AnswerJudge is SlotClock {
+contract AnswerJudge is SlotClock, ValidDelegation {
     /// @dev What an answer must be about.
     struct Place {
         uint64 rollupId;
@@ -87,9 +89,7 @@ contract AnswerJudge is SlotClock {
         returns (address relay, bytes32 constraintsHash)
     {
         Place memory place = _placeOf(accusation);
-        relay = place.relay;
-        _held(answer.receipt, place);
-        if (answer.message.slot != place.slot) _bad("message slot");
+        if (answer.message.slot != place.slot) _bad("slot");
         if (answer.index >= answer.message.constraints.length) _bad("index");
         bytes calldata input = _batch(answer.message.constraints[answer.index], place.slot);
         // Nothing is taken from what the Inbox returns; it calls nobody.
@@ -98,7 +98,12 @@ contract AnswerJudge is SlotClock {
         if (!taken) _bad("batch");
         _seal(input, place);
         constraintsHash = keccak256(abi.encode(answer.message));
-        if (constraintsHash != answer.receipt.receipt.constraintsHash) _bad("receipt hash");
+        _receipt(answer.receipt, place.slot, constraintsHash, place.relay);
+        if (answer.receipt.receipt.status != HELD) _bad("status");
+        if (answer.receipt.receipt.receivedAtMs + CONSTRAINT_CUTOFF_MS >= slotStartMs(place.slot)) {
+            _bad("late");
+        }
+        relay = place.relay;
     }
 
     /// @notice Against such an answer: the same relay dropped the same constraints.
@@ -110,10 +115,8 @@ contract AnswerJudge is SlotClock {
     {
         IOrderingSlasher.Accusation memory open = IOrderingSlasher(SLASHER).getAccusation(accusation);
         relay = ROLLUPS.termsAt(open.rollupId, open.slot).relay;
-        if (dropped.receipt.status != DROPPED) _bad("receipt status");
-        if (dropped.receipt.slot != open.slot) _bad("receipt slot");
-        if (dropped.receipt.constraintsHash != open.constraintsHash) _bad("receipt hash");
-        _constraintReceipt(dropped, relay);
+        _receipt(dropped, open.slot, open.constraintsHash, relay);
+        if (dropped.receipt.status != DROPPED) _bad("status");
     }
 
     /// @notice UnauthorizedSequencing: the valid delegation for (rollup, slot) names the signer (design §2).
@@ -123,20 +126,20 @@ contract AnswerJudge is SlotClock {
         SignedDelegationReceipt calldata receipt
     ) external view {
         Place memory place = _placeOf(accusation);
-        Delegation calldata message = signed.delegation;
-        if (message.slot != place.slot) _bad("delegation slot");
-        (bool ok, SlotAllocation calldata allocation) = Allocation.read(message.metadata);
-        if (!ok) _bad("metadata");
-        if (allocation.slot != place.slot) _bad("allocation slot");
-        (bool found, address committer) = Allocation.find(allocation, place.rollupId);
-        if (!found) _bad("no entry");
-        if (committer != place.committer) _bad("entry committer");
-        if (receipt.receipt.slot != place.slot) _bad("receipt slot");
-        if (receipt.receipt.delegationHash != keccak256(abi.encode(message))) _bad("receipt hash");
-        if (receipt.receipt.receivedAtMs >= allocation.startMs) _bad("received late");
-        bytes32 root = Signing.delegationReceiptRoot(receipt.receipt);
-        _signedBy(place.relay, root, receipt.signingId, receipt.nonce, receipt.signature);
-        if (!REGISTRY.isSignedDelegation(signed)) _bad("proposer signature");
+        (SlotAllocation memory allocation, string memory fault) =
+            _validAllocation(REGISTRY, SIGNING_DOMAIN, place.slot, place.relay, signed, receipt);
+        if (bytes(fault).length != 0) _bad(fault);
+        for (uint256 i = 0; i < allocation.entries.length; ++i) {
+            AllocationEntry memory entry = allocation.entries[i];
+            if (entry.rollupId == place.rollupId && entry.committer == place.committer) return;
+        }
+        _bad("entry");
+    }
+
+    /// @notice Whether a delegation's metadata allocates anything for its slot.
+    function allocates(bytes calldata metadata, uint64 slot) external view returns (bool) {
+        (bool formed, SlotAllocation memory allocation) = _allocationOf(metadata);
+        return formed && allocation.slot == slot && allocation.entries.length != 0;
     }
 
     /// @notice Misallocation: the relay's result states the delegation's allocation. The relay is the one that the terms
@@ -148,21 +151,20 @@ contract AnswerJudge is SlotClock {
     ) external view {
         bytes32 judged = IOrderingSlasher(SLASHER).getAccusation(accusation).judged;
         Delegation calldata message = delegation.delegation;
-        if (keccak256(abi.encode(message)) != judged) _bad("delegation");
-        // It was taken when it was accused.
-        (, SlotAllocation calldata allocation) = Allocation.read(message.metadata);
-        if (signed.result.slot != message.slot) _bad("result slot");
-        if (signed.result.allocationHash != Allocation.hash(message.metadata)) _bad("result hash");
-        address relay;
+        if (Signing.delegationHash(message) != judged) _bad("delegation");
+        // It was seen to be well formed when it was accused.
+        (, SlotAllocation memory allocation) = _allocationOf(message.metadata);
+        if (signed.result.slot != message.slot) _bad("slot");
+        if (signed.result.allocationHash != keccak256(abi.encode(allocation))) _bad("hash");
+        address relay = _recover(
+            Signing.auctionResultRoot(signed.result), signed.signingId, signed.nonce, signed.signature
+        );
+        if (relay == address(0)) _bad("relay");
         for (uint256 i = 0; i < allocation.entries.length; ++i) {
             // The entries are those of an auction: sixteen.
             // forge-lint: disable-next-line(calls-loop)
-            address named = ROLLUPS.termsAt(allocation.entries[i].rollupId, message.slot).relay;
-            if (i != 0 && named != relay) _bad("relays differ");
-            relay = named;
+            if (ROLLUPS.termsAt(allocation.entries[i].rollupId, message.slot).relay != relay) _bad("relay");
         }
-        bytes32 root = Signing.auctionResultRoot(signed.result);
-        _signedBy(relay, root, signed.signingId, signed.nonce, signed.signature);
     }
 
     function _placeOf(bytes32 accusation) private view returns (Place memory place) {
@@ -172,61 +174,59 @@ contract AnswerJudge is SlotClock {
         place.relay = ROLLUPS.termsAt(open.rollupId, open.slot).relay;
     }
 
-    function _held(SignedConstraintReceipt calldata receipt, Place memory place) private view {
-        if (receipt.receipt.status != HELD) _bad("receipt status");
-        if (receipt.receipt.slot != place.slot) _bad("receipt slot");
-        if (receipt.receipt.receivedAtMs + CONSTRAINT_CUTOFF_MS >= slotStartMs(place.slot)) {
-            _bad("received late");
-        }
-        _constraintReceipt(receipt, place.relay);
-    }
-
-    function _constraintReceipt(SignedConstraintReceipt calldata receipt, address relay) private view {
-        bytes32 root = Signing.constraintReceiptRoot(receipt.receipt);
-        _signedBy(relay, root, receipt.signingId, receipt.nonce, receipt.signature);
-    }
-
-    function _signedBy(
-        address relay,
-        bytes32 objectRoot,
-        bytes32 signingId,
-        uint64 nonce,
-        bytes calldata signature
+    /// @dev The relay's word on these constraints, whatever it says.
+    function _receipt(
+        SignedConstraintReceipt calldata signed,
+        uint64 slot,
+        bytes32 constraintsHash,
+        address relay
     ) private view {
+        ConstraintReceipt calldata receipt = signed.receipt;
+        if (receipt.slot != slot) _bad("slot");
+        if (receipt.constraintsHash != constraintsHash) _bad("hash");
+        bytes32 root = Signing.constraintReceiptRoot(receipt);
+        address signer = _recover(root, signed.signingId, signed.nonce, signed.signature);
+        // A rollup without terms names no relay, and a signature of nobody is not its.
+        if (signer == address(0) || signer != relay) _bad("relay");
+    }
+
+    function _recover(bytes32 objectRoot, bytes32 signingId, uint64 nonce, bytes calldata signature)
+        private
+        view
+        returns (address)
+    {
         bytes32 root = Signing.signingRoot(objectRoot, signingId, nonce, block.chainid, SIGNING_DOMAIN);
-        // A rollup without terms names no relay, and no signature recovers to none.
-        if (relay == address(0) || Signing.recover(root, signature) != relay) _bad("relay signature");
+        return Signing.recover(root, signature);
     }
 
     /// @dev The input of the transaction that a type-1 constraint puts into the block of `slot`.
     function _batch(Constraint calldata carried, uint64 slot) private view returns (bytes calldata) {
-        if (carried.constraintType != INCLUSION) _bad("constraint type");
+        if (carried.constraintType != INCLUSION) _bad("constraint");
         (bool ok, L1Transaction.Call memory call, bytes calldata input) =
             L1Transaction.read(_inclusion(carried.payload, slot));
-        if (!ok) _bad("transaction");
-        if (call.chainId != block.chainid) _bad("chain id");
-        if (call.to != INBOX) _bad("recipient");
-        // Ether sent along would make the call fail.
-        if (call.value != 0) _bad("value");
-        if (call.hasAccessList) _bad("access list");
-        if (call.gasLimit < BATCH_GAS + BATCH_GAS_PER_BYTE * input.length) _bad("gas limit");
-        if (input.length < 4 || bytes4(input) != ISubmit.submit.selector) _bad("call");
+        // Ether sent along would make the call fail; what an access list costs is not reckoned.
+        if (!ok || call.chainId != block.chainid || call.to != INBOX || call.value != 0 || call.hasAccessList)
+        {
+            _bad("transaction");
+        }
+        if (call.gasLimit < BATCH_GAS + BATCH_GAS_PER_BYTE * input.length) _bad("gas");
+        if (input.length < 4 || bytes4(input) != ISubmit.submit.selector) _bad("batch");
         return input;
     }
 
     /// @dev The transaction in `abi.encode(InclusionPayload)`, which has one form.
     function _inclusion(bytes calldata payload, uint64 slot) private pure returns (bytes calldata signedTx) {
         // The struct's offset, slot, offset of the transaction, its length.
-        if (payload.length < 0x80) _bad("payload");
+        if (payload.length < 0x80) _bad("constraint");
         (uint256 offset, uint256 toSlot, uint256 inner, uint256 length) =
             abi.decode(payload[:0x80], (uint256, uint256, uint256, uint256));
         signedTx = payload[0x80:];
-        if (offset != 0x20 || inner != 0x40 || length > signedTx.length) _bad("payload");
-        if (signedTx.length != (length + 0x1f) & ~uint256(0x1f)) _bad("payload");
+        if (offset != 0x20 || inner != 0x40 || length > signedTx.length) _bad("constraint");
+        if (signedTx.length != (length + 0x1f) & ~uint256(0x1f)) _bad("constraint");
         for (uint256 i = length; i < signedTx.length; ++i) {
-            if (signedTx[i] != 0) _bad("payload");
+            if (signedTx[i] != 0) _bad("constraint");
         }
-        if (toSlot != slot) _bad("payload slot");
+        if (toSlot != slot) _bad("slot");
         return signedTx[:length];
     }
 
@@ -238,10 +238,12 @@ contract AnswerJudge is SlotClock {
         }
         Commitment calldata message = signed.commitment;
         OrderingCommitment memory ordering = Orderings.read(message);
-        if (message.slasher != SLASHER) _bad("seal slasher");
-        if (ordering.rollupId != place.rollupId || ordering.slot != place.slot) _bad("seal place");
-        if (ordering.segment != place.segment) _bad("seal place");
-        if (Orderings.recover(signed, SIGNING_DOMAIN) != place.committer) _bad("seal signer");
+        if (
+            ordering.rollupId != place.rollupId || ordering.slot != place.slot
+                || ordering.segment != place.segment
+        ) _bad("place");
+        if (message.slasher != SLASHER) _bad("slasher");
+        if (Orderings.recover(signed, SIGNING_DOMAIN) != place.committer) _bad("committer");
     }
 
     function _bad(string memory reason) private pure {

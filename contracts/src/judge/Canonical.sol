@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
+import {
+    ATOMICITY_BREAK,
+    BROKEN_CHAIN,
+    EQUIVOCATION,
+    FORCED_INCLUSION_SKIPPED,
+    MISSED_WINDOW,
+    OMISSION,
+    POST_SEAL,
+    UNAUTHORIZED_SEQUENCING
+} from "../Evidence.sol";
 import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
 
 /// @title The one ABI encoding of evidence
@@ -27,19 +37,38 @@ library Canonical {
         }
     }
 
-    /// @notice Checks `EquivocationEvidence` or `PostSealEvidence`: one signed commitment.
-    /// @return pos where the struct begins
-    function oneCommitment(bytes calldata detail) internal pure returns (uint256 pos) {
+    /// @notice Checks the detail of a fault that a commitment shows.
+    /// @return pos where its struct begins; meaningless if it has none
+    function check(uint8 fault, bytes calldata detail) internal pure returns (uint256 pos) {
+        if (fault == EQUIVOCATION || fault == POST_SEAL) return _oneCommitment(detail);
+        if (fault == BROKEN_CHAIN) return _brokenChain(detail);
+        if (fault == OMISSION) return _omission(detail);
+        if (fault == ATOMICITY_BREAK) return _atomicity(detail);
+        if (fault == MISSED_WINDOW) return _missedWindow(detail);
+        if (fault == FORCED_INCLUSION_SKIPPED || fault == UNAUTHORIZED_SEQUENCING) {
+            none(detail);
+            return 0;
+        }
+        revert IOrderingSlasher.UnknownFault(fault);
+    }
+
+    /// @notice Faults that are shown by what is judged alone have no detail.
+    function none(bytes calldata detail) internal pure {
+        _require(detail.length == 0);
+    }
+
+    /// @dev `EquivocationEvidence` or `PostSealEvidence`: one signed commitment.
+    function _oneCommitment(bytes calldata detail) private pure returns (uint256 pos) {
         uint256 end;
-        (pos, end) = _struct(detail, 1);
+        (pos, end) = _struct(detail);
         _require(_word(pos, end) == 0x20);
         _require(_signedCommitment(pos + 0x20, end) == end);
     }
 
-    /// @notice Checks `BrokenChainEvidence`: one signed commitment, or none.
-    function brokenChain(bytes calldata detail) internal pure returns (uint256 pos) {
+    /// @dev `BrokenChainEvidence`: one signed commitment, or none.
+    function _brokenChain(bytes calldata detail) private pure returns (uint256 pos) {
         uint256 end;
-        (pos, end) = _struct(detail, 1);
+        (pos, end) = _struct(detail);
         _require(_word(pos, end) == 0x20);
         uint256 count = _word(pos + 0x20, end);
         uint256 next = pos + 0x40;
@@ -50,10 +79,10 @@ library Canonical {
         _require(next == end);
     }
 
-    /// @notice Checks `OmissionEvidence`.
-    function omission(bytes calldata detail) internal pure returns (uint256 pos) {
+    /// @dev `OmissionEvidence`.
+    function _omission(bytes calldata detail) private pure returns (uint256 pos) {
         uint256 end;
-        (pos, end) = _struct(detail, 6);
+        (pos, end) = _struct(detail);
         _require(_word(pos, end) <= type(uint32).max);
         uint256 next = pos + 0xc0;
         _require(_word(pos + 0x40, end) == next - pos);
@@ -64,10 +93,10 @@ library Canonical {
         _require(_words(next, end) == end);
     }
 
-    /// @notice Checks `AtomicityEvidence`.
-    function atomicity(bytes calldata detail) internal pure returns (uint256 pos) {
+    /// @dev `AtomicityEvidence`.
+    function _atomicity(bytes calldata detail) private pure returns (uint256 pos) {
         uint256 end;
-        (pos, end) = _struct(detail, 4);
+        (pos, end) = _struct(detail);
         _require(_word(pos, end) <= type(uint16).max);
         uint256 next = pos + 0x80;
         _require(_word(pos + 0x20, end) == next - pos);
@@ -76,23 +105,13 @@ library Canonical {
         _require(_words(next, end) == end);
     }
 
-    /// @notice Reads `MissedWindowEvidence`.
-    function missedWindow(bytes calldata detail) internal pure returns (uint16 leg) {
-        _require(detail.length == 0x20);
-        uint256 pos = _offset(detail);
-        uint256 number = _word(pos, pos + 0x20);
-        _require(number <= type(uint16).max);
-        // Just seen to be in range.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        leg = uint16(number);
+    /// @dev `MissedWindowEvidence`: one number.
+    function _missedWindow(bytes calldata detail) private pure returns (uint256 pos) {
+        pos = _offset(detail);
+        _require(detail.length == 0x20 && _word(pos, pos + 0x20) <= type(uint16).max);
     }
 
-    /// @notice Faults that are shown by what is judged alone have no detail.
-    function none(bytes calldata detail) internal pure {
-        _require(detail.length == 0);
-    }
-
-    /// @notice `abi.encode(bytes)`-like tail: length, data, zeros up to a word.
+    /// @dev A tail of bytes: length, data, zeros up to a word.
     function _bytes(uint256 pos, uint256 end) private pure returns (uint256 next) {
         uint256 length = _word(pos, end);
         _require(length <= end - pos - 0x20);
@@ -102,7 +121,7 @@ library Canonical {
         if (used != 0) _require(_word(next - 0x20, end) << (8 * used) == 0);
     }
 
-    /// @notice A tail of whole words: their number, then they.
+    /// @dev A tail of whole words: their number, then they.
     function _words(uint256 pos, uint256 end) private pure returns (uint256 next) {
         uint256 count = _word(pos, end);
         _require(count <= (end - pos) / 0x20 - 1);
@@ -121,11 +140,11 @@ library Canonical {
         next = _bytes(next, end);
     }
 
-    /// @notice A dynamic struct of `words` words of head, alone in `detail`.
-    function _struct(bytes calldata detail, uint256 words) private pure returns (uint256 pos, uint256 end) {
+    /// @dev A dynamic struct, alone in `detail`.
+    function _struct(bytes calldata detail) private pure returns (uint256 pos, uint256 end) {
         uint256 start = _offset(detail);
         end = start + detail.length;
-        _require(_word(start, end) == 0x20 && detail.length >= 0x20 + 0x20 * words);
+        _require(_word(start, end) == 0x20);
         pos = start + 0x20;
     }
 

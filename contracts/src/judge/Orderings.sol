@@ -5,7 +5,6 @@ import {BrokenChainEvidence, EquivocationEvidence, PostSealEvidence} from "../Ev
 import {Commitment, Leg, OrderingCommitment, SignedCommitment} from "../Objects.sol";
 import {Signing} from "../Signing.sol";
 import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
-import {Canonical} from "./Canonical.sol";
 
 /// @title What orderings and bundles say, and the faults that two links of a chain show (design §4, §8)
 library Orderings {
@@ -80,9 +79,9 @@ library Orderings {
         view
         returns (OrderingCommitment memory ordering)
     {
-        ordering = read(signed.commitment);
         address slasher = signed.commitment.slasher;
         if (slasher != address(this)) revert IOrderingSlasher.OtherSlasher(slasher);
+        ordering = read(signed.commitment);
         address found = recover(signed, signer.domain);
         if (found != signer.committer) revert IOrderingSlasher.OtherSigner(found);
     }
@@ -98,14 +97,9 @@ library Orderings {
     function equivocation(
         Commitment calldata commitment,
         OrderingCommitment memory one,
-        bytes calldata detail,
+        EquivocationEvidence calldata shown,
         Signer memory signer
     ) internal view {
-        uint256 pos = Canonical.oneCommitment(detail);
-        EquivocationEvidence calldata shown;
-        assembly ("memory-safe") {
-            shown := pos
-        }
         OrderingCommitment memory two = readSigned(shown.other, signer);
         if (!sameSegment(one, two) || one.number != two.number) revert IOrderingSlasher.OtherPlace();
         if (keccak256(commitment.payload) == keccak256(shown.other.commitment.payload)) {
@@ -114,15 +108,11 @@ library Orderings {
     }
 
     /// @notice A commitment that does not follow from the one before it, or breaks a rule alone.
-    function brokenChain(OrderingCommitment memory ordering, bytes calldata detail, Signer memory signer)
-        internal
-        view
-    {
-        uint256 pos = Canonical.brokenChain(detail);
-        BrokenChainEvidence calldata shown;
-        assembly ("memory-safe") {
-            shown := pos
-        }
+    function brokenChain(
+        OrderingCommitment memory ordering,
+        BrokenChainEvidence calldata shown,
+        Signer memory signer
+    ) internal view {
         bool broken;
         if (shown.previous.length == 0) {
             broken = (ordering.number == 0 && (ordering.parent != 0 || ordering.firstIndex != 0))
@@ -140,21 +130,18 @@ library Orderings {
     }
 
     /// @notice A commitment after its segment's seal, or after its window's.
-    function postSeal(OrderingCommitment memory ordering, bytes calldata detail, Signer memory signer)
-        internal
-        view
-    {
-        uint256 pos = Canonical.oneCommitment(detail);
-        PostSealEvidence calldata shown;
-        assembly ("memory-safe") {
-            shown := pos
-        }
+    function postSeal(
+        OrderingCommitment memory ordering,
+        PostSealEvidence calldata shown,
+        Signer memory signer
+    ) internal view {
         OrderingCommitment memory sealing = readSigned(shown.seal, signer);
+        if (!sameWindow(sealing, ordering)) revert IOrderingSlasher.OtherPlace();
         if (sealing.kind == 0) revert IOrderingSlasher.NotASeal();
-        bool after_ = sealing.segment == ordering.segment
+        bool comesAfter = sealing.segment == ordering.segment
             ? ordering.number > sealing.number
             : sealing.kind == WINDOW_SEAL && ordering.segment > sealing.segment;
-        if (!sameWindow(sealing, ordering) || !after_) revert IOrderingSlasher.OtherPlace();
+        if (!comesAfter) revert IOrderingSlasher.OtherPlace();
     }
 
     function sameWindow(OrderingCommitment memory one, OrderingCommitment memory two)

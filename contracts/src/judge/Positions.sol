@@ -5,7 +5,6 @@ import {AtomicityEvidence, OmissionEvidence} from "../Evidence.sol";
 import {Leg, OrderingCommitment} from "../Objects.sol";
 import {OrderingMerkle} from "../OrderingMerkle.sol";
 import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
-import {Canonical} from "./Canonical.sol";
 import {Orderings} from "./Orderings.sol";
 import {LibBit} from "solady/utils/LibBit.sol";
 
@@ -14,27 +13,23 @@ library Positions {
     /// @notice A microblock's transaction that the segment's seal has not, or not there.
     function omission(
         OrderingCommitment memory ordering,
-        bytes calldata detail,
+        OmissionEvidence calldata shown,
         Orderings.Signer memory signer
     ) internal view {
-        uint256 pos = Canonical.omission(detail);
-        OmissionEvidence calldata shown;
-        assembly ("memory-safe") {
-            shown := pos
-        }
         OrderingCommitment memory sealing = Orderings.readSigned(shown.seal, signer);
         if (!Orderings.sameSegment(ordering, sealing)) revert IOrderingSlasher.OtherPlace();
         if (sealing.kind == 0) revert IOrderingSlasher.NotASeal();
+        // A seal promises no places of its own, whatever it counts.
+        if (ordering.kind != 0) revert IOrderingSlasher.IndexOutside();
         _microblockShows(ordering, shown.index, shown.txHash, shown.path);
         _sealShowsAnother(sealing, shown.index, shown.txHash, shown.sealedTxHash, shown.sealedPath);
     }
 
     /// @notice A bundle's leg at whose position another transaction stands, or none.
-    function atomicityBreak(Leg memory leg, bytes calldata detail, Orderings.Signer memory signer)
+    function atomicityBreak(Leg memory leg, AtomicityEvidence calldata shown, Orderings.Signer memory signer)
         internal
         view
     {
-        AtomicityEvidence calldata shown = atomicityEvidence(detail);
         OrderingCommitment memory there = Orderings.readSigned(shown.shown, signer);
         if (leg.rollupId != there.rollupId || leg.slot != there.slot || leg.segment != there.segment) {
             revert IOrderingSlasher.OtherPlace();
@@ -44,18 +39,6 @@ library Positions {
         } else {
             _microblockShows(there, leg.index, shown.shownTxHash, shown.path);
             if (shown.shownTxHash == leg.txHash) revert IOrderingSlasher.SameTransaction();
-        }
-    }
-
-    /// @notice The evidence of an AtomicityBreak, if it is canonical.
-    function atomicityEvidence(bytes calldata detail)
-        internal
-        pure
-        returns (AtomicityEvidence calldata shown)
-    {
-        uint256 pos = Canonical.atomicity(detail);
-        assembly ("memory-safe") {
-            shown := pos
         }
     }
 
