@@ -94,11 +94,11 @@ interface IRegistry {
     /// @notice `register` was not called straight from an account without code, so the transaction's input need not
     /// be the call's: here is the call's. Absent, the keys are in the transaction's input.
     event CallData(bytes32 indexed registrationRoot, bytes data);
-    /// @notice A slasher locked, or freed, the collateral; `locks` are those now open.
+    /// @notice A slasher locked, or freed, the collateral; `locks` are those that it now holds.
     event CollateralLocked(
-        bytes32 indexed registrationRoot, address indexed slasher, uint16 locks, uint48 until
+        bytes32 indexed registrationRoot, address indexed slasher, uint32 locks, uint48 until
     );
-    event CollateralFreed(bytes32 indexed registrationRoot, address indexed slasher, uint16 locks);
+    event CollateralFreed(bytes32 indexed registrationRoot, address indexed slasher, uint32 locks);
     /// @notice Where a slash went; the three sum to `slashAmountWei` of the `OperatorSlashed` before it.
     event SlashShared(
         bytes32 indexed registrationRoot,
@@ -155,6 +155,8 @@ interface IRegistry {
     error NotLocked();
     /// @notice Nothing to claim.
     error NoCredit();
+    /// @notice Too little gas is left to ask the slasher who is to be paid.
+    error InsufficientGas();
 
     // ---- As the Universal Registry Contract has them.
 

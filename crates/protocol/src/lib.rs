@@ -15,6 +15,7 @@ pub mod objects;
 pub mod ordering;
 pub mod receipt;
 pub mod receiver;
+pub mod registry;
 pub mod settlement;
 pub mod signing;
 pub mod sol;

@@ -24,6 +24,15 @@ alloy_sol_types::sol! {
     #[derive(Debug, PartialEq, Eq)]
     struct SignedDelegation { Delegation delegation; uint64 nonce; bytes32 signingId; G2Point signature; }
 
+    // The Registry's.
+    #[derive(Debug, PartialEq, Eq)]
+    struct SignedRegistration { G1Point pubkey; G2Point signature; uint64 nonce; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct RegistrationProof {
+        bytes32 registrationRoot; SignedRegistration registration; bytes32[] merkleProof; bytes32 signingId;
+    }
+
     #[derive(Debug, PartialEq, Eq)]
     struct Commitment { uint64 commitmentType; bytes payload; bytes32 requestHash; address slasher; }
 
