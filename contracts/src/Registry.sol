@@ -783,6 +783,8 @@ contract Registry is IRegistry, ReentrancyGuardTransient {
             second := mload(0x20)
         }
         if (!answered || first == 0 || (first | second) >> 160 != 0) return (msg.sender, address(0));
+        // Bounded above.
+        // forge-lint: disable-next-line(unsafe-typecast)
         return (address(uint160(first)), address(uint160(second)));
     }
 

@@ -10,6 +10,7 @@ mod batches;
 mod examples;
 mod merkle;
 mod objects;
+mod registry;
 mod structs;
 
 use serde_json::Value;
@@ -17,7 +18,12 @@ use std::path::Path;
 
 /// Asserts that the vector file `name` holds `made`, or writes it if the environment asks for that.
 fn assert_vectors(name: &str, made: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/schema").join(name);
+    assert_vectors_in("schema", name, made);
+}
+
+/// As [`assert_vectors`], for `tests/vectors/<folder>`.
+fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(folder).join(name);
     if std::env::var_os("EARNEST_WRITE_VECTORS").is_some() {
         std::fs::write(&path, serde_json::to_string_pretty(made).unwrap() + "\n").unwrap();
     }
