@@ -297,7 +297,7 @@ impl Cases {
             "name": name,
             "settles": judged.is_ok(),
             "reason": judged.as_ref().err().map_or("", SettlementError::name),
-            "revert": Bytes::from(judged.as_ref().err().map(refusal).unwrap_or_default()),
+            "revertData": Bytes::from(judged.as_ref().err().map(refusal).unwrap_or_default()),
             "now": chain.now.to_string(),
             "terms": chain.terms.iter().map(|(rollup, terms)| json!({
                 "rollupId": rollup,
