@@ -2,7 +2,7 @@
 // usage: artifacts.mjs write|check
 import { readFileSync, writeFileSync } from "node:fs";
 
-const CONTRACTS = ["Inbox", "IRegistry", "IRollupRegistry", "IOrderingMarket", "IOrderingSlasher"];
+const CONTRACTS = ["Inbox", "Registry", "RollupRegistry", "OrderingSlasher", "OrderingMarket"];
 const path = (relative) => new URL(relative, import.meta.url);
 const mode = process.argv[2];
 if (mode !== "write" && mode !== "check") {

@@ -23,10 +23,12 @@ macro_rules! contract {
 }
 
 contract!(inbox, Inbox, "../artifacts/Inbox.json");
-contract!(registry, IRegistry, "../artifacts/IRegistry.json");
-contract!(rollup_registry, IRollupRegistry, "../artifacts/IRollupRegistry.json");
-contract!(ordering_slasher, IOrderingSlasher, "../artifacts/IOrderingSlasher.json");
-contract!(ordering_market, IOrderingMarket, "../artifacts/IOrderingMarket.json");
+contract!(registry, Registry, "../artifacts/Registry.json");
+contract!(rollup_registry, RollupRegistry, "../artifacts/RollupRegistry.json");
+contract!(ordering_slasher, OrderingSlasher, "../artifacts/OrderingSlasher.json");
+contract!(ordering_market, OrderingMarket, "../artifacts/OrderingMarket.json");
+
+pub mod deploy;
 
 use alloy_primitives::{Bytes, FixedBytes};
 use alloy_sol_types::SolConstructor;

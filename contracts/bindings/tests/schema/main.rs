@@ -18,21 +18,18 @@ mod structs;
 use serde_json::Value;
 use std::path::Path;
 
-
-    assert_vectors_in("schema", name, made);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(folder).join(name);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(name);
-/// As [`assert_vectors`], for `tests/vectors/<folder>`.
-/// Asserts that the vector file `name` holds `made`, or writes it if the environment asks for that.
 /// Asserts that the vector file `name`, a path below `tests/vectors`, holds `made`, or writes it if the environment
 /// asks for that.
-fn assert_vectors(name: &str, made: &Value) {
 fn assert_vectors(name: impl AsRef<Path>, made: &Value) {
-fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
-}
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(name);
     if std::env::var_os("EARNEST_WRITE_VECTORS").is_some() {
         std::fs::write(&path, serde_json::to_string_pretty(made).unwrap() + "\n").unwrap();
     }
     let committed: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert!(&committed == made, "{} is not what the schema gives", path.display());
+}
+
+/// As [`assert_vectors`], for `tests/vectors/<folder>`.
+fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
+    assert_vectors(Path::new(folder).join(name), made);
 }

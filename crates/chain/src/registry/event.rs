@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, LogData, U256};
 use alloy_rpc_types_eth::Log;
 use alloy_sol_types::{SolEvent, SolValue};
-use earnest_bindings::{IOrderingMarket as market, IRegistry as registry, IRollupRegistry as rollups};
+use earnest_bindings::{OrderingMarket as market, Registry as registry, RollupRegistry as rollups};
 use earnest_protocol::{BlsPublicKey, RollupId, Slot, objects::RollupRegistration, sol};
 
 /// Which contracts are followed. Events of anything else do not count.

@@ -12,7 +12,7 @@ use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_eth::{Block, Filter, TransactionInput, TransactionRequest};
 use alloy_sol_types::SolCall;
-use earnest_bindings::IRegistry;
+use earnest_bindings::Registry;
 use earnest_protocol::{BlsPublicKey, Epoch, signing::Network};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -360,14 +360,14 @@ impl Follower {
     async fn terms(&self) -> Result<Terms, RegistryError> {
         let request = TransactionRequest {
             to: Some(self.contracts.registry.into()),
-            input: TransactionInput::both(IRegistry::getConfigCall {}.abi_encode().into()),
+            input: TransactionInput::both(Registry::getConfigCall {}.abi_encode().into()),
             ..TransactionRequest::default()
         };
         let answer = self.client.call(&request, BlockId::latest()).await?;
         if answer.is_empty() {
             return Err(RegistryError::NotDeployed(self.contracts.registry));
         }
-        let config = IRegistry::getConfigCall::abi_decode_returns(&answer)
+        let config = Registry::getConfigCall::abi_decode_returns(&answer)
             .map_err(|error| RegistryError::Registry(error.to_string()))?;
         let chain_id = U256::from_le_bytes(config.chainId.0);
         if config.signingDomain != self.network.domain() || chain_id != U256::from(self.network.chain_id) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::{SolCall, SolValue};
-use earnest_bindings::IRegistry::registerCall;
+use earnest_bindings::Registry::registerCall;
 use earnest_builder_types::bls;
 use earnest_protocol::{
     BlsPublicKey, BlsSignature,
@@ -67,7 +67,7 @@ pub(super) fn signed_keys(
 #[cfg(test)]
 mod tests {
     use alloy_primitives::Bytes;
-    use earnest_bindings::IRegistry;
+    use earnest_bindings::Registry;
     use earnest_protocol::signing::EARNEST_SIGNING_ID;
 
     use super::*;
@@ -88,7 +88,7 @@ mod tests {
         let call = registerCall {
             registrations: registrations
                 .iter()
-                .map(|one| IRegistry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
+                .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
                 .collect(),
             owner: OWNER,
             signingId: EARNEST_SIGNING_ID,

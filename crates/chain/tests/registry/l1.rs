@@ -10,7 +10,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, LogData, Signature, TxKind, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use axum::{Json, Router, response::IntoResponse, routing::post};
-use earnest_bindings::IRegistry;
+use earnest_bindings::Registry;
 use earnest_builder_types::bls;
 use earnest_protocol::{
     BlsPublicKey,
@@ -288,7 +288,7 @@ impl Inner {
 
 /// What `getConfig` answers.
 fn config(chain_id: u64) -> Bytes {
-    let config = IRegistry::Config {
+    let config = Registry::Config {
         minCollateralWei: alloy_primitives::aliases::U80::from(100),
         fraudProofWindow: 0,
         unregistrationDelay: 1,
@@ -316,10 +316,10 @@ pub(crate) fn register(keys: &[(u8, Address)]) -> (Bytes, B256) {
             SignedRegistration::sign(*owner, &secret(*key), &NETWORK).unwrap().to_sol().unwrap()
         })
         .collect();
-    let call = IRegistry::registerCall {
+    let call = Registry::registerCall {
         registrations: registrations
             .iter()
-            .map(|one| IRegistry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
+            .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
             .collect(),
         owner: OWNER,
         signingId: EARNEST_SIGNING_ID,
@@ -331,10 +331,10 @@ pub(crate) fn register(keys: &[(u8, Address)]) -> (Bytes, B256) {
 /// Logs, with their contract.
 pub(crate) mod log {
     use super::*;
-    use earnest_bindings::IOrderingMarket;
+    use earnest_bindings::OrderingMarket;
 
     pub(crate) fn registered(root: B256, collateral: u64, owner: Address) -> (Address, LogData) {
-        let event = IRegistry::OperatorRegistered {
+        let event = Registry::OperatorRegistered {
             registrationRoot: root,
             collateralWei: U256::from(collateral),
             owner,
@@ -343,15 +343,15 @@ pub(crate) mod log {
     }
 
     pub(crate) fn call_data(root: B256, data: Bytes) -> (Address, LogData) {
-        (REGISTRY, IRegistry::CallData { registrationRoot: root, data }.encode_log_data())
+        (REGISTRY, Registry::CallData { registrationRoot: root, data }.encode_log_data())
     }
 
     pub(crate) fn opted_in(root: B256, slasher: Address, committer: Address) -> (Address, LogData) {
-        let event = IRegistry::OperatorOptedIn { registrationRoot: root, slasher, committer };
+        let event = Registry::OperatorOptedIn { registrationRoot: root, slasher, committer };
         (REGISTRY, event.encode_log_data())
     }
 
     pub(crate) fn relay_named(root: B256, relay: Address) -> (Address, LogData) {
-        (MARKET, IOrderingMarket::RelayNamed { registrationRoot: root, relay }.encode_log_data())
+        (MARKET, OrderingMarket::RelayNamed { registrationRoot: root, relay }.encode_log_data())
     }
 }
