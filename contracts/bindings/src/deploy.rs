@@ -134,6 +134,13 @@ impl Deployment {
     pub fn factory_input(&self) -> Bytes {
         [SALT.as_slice(), &self.init_code].concat().into()
     }
+
+    /// Enough gas for that transaction: where it stands before the contracts that its constructor asks are there, an
+    /// estimate cannot be had. The contracts take up to 214 for each byte, most of it to store the code.
+    #[must_use]
+    pub fn gas_limit(&self) -> u64 {
+        u64::try_from(self.init_code.len()).unwrap_or(u64::MAX).saturating_mul(240).saturating_add(60_000)
+    }
 }
 
 /// Where a network's contracts are; the addresses file.

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Inbox} from "../src/Inbox.sol";
+import {OrderingMarket} from "../src/OrderingMarket.sol";
+import {OrderingSlasher} from "../src/OrderingSlasher.sol";
+import {Registry} from "../src/Registry.sol";
+import {RollupRegistry} from "../src/RollupRegistry.sol";
+import {Signing} from "../src/Signing.sol";
+import {IInbox} from "../src/interfaces/IInbox.sol";
+import {IOrderingSlasher} from "../src/interfaces/IOrderingSlasher.sol";
+import {IRegistry} from "../src/interfaces/IRegistry.sol";
+import {IRollupRegistry} from "../src/interfaces/IRollupRegistry.sol";
+import {Script} from "forge-std/Script.sol";
+
+/// @title Deploys the contracts as `contracts/bindings/src/deploy.rs` does: to the same addresses
+/// @notice PARAMETERS names a file as `script/parameters.json`, ADDRESSES the file to write, both in this folder:
+/// `PARAMETERS=script/parameters.json ADDRESSES=cache/addresses.json contracts/forge script script/Deploy.s.sol
+/// --rpc-url URL --private-key KEY --broadcast`. What is there already is left as it is.
+contract Deploy is Script {
+    error NoFactory();
+    error NotDeployed(string name);
+
+    address private constant FACTORY = 0x4e59b44847b379578588920cA78FbF26c0B4956C;
+    bytes32 private constant SALT = keccak256("earnest.v1");
+
+    string private _json;
+
+    function run() external {
+        _json = vm.readFile(vm.envString("PARAMETERS"));
+        if (FACTORY.code.length == 0) revert NoFactory();
+        bytes4 version = bytes4(vm.parseJsonBytes(_json, ".genesis_fork_version"));
+        uint64 genesisMs = uint64(_number(".genesis_ms"));
+        uint64 slotMs = uint64(_number(".slot_ms"));
+
+        vm.startBroadcast();
+        address inbox = _make("Inbox", abi.encodePacked(type(Inbox).creationCode, abi.encode(version)));
+        address registry = _make(
+            "Registry", abi.encodePacked(type(Registry).creationCode, abi.encode(_registryConfig(version)))
+        );
+        address rollups = _make(
+            "RollupRegistry",
+            abi.encodePacked(
+                type(RollupRegistry).creationCode,
+                abi.encode(vm.parseJsonAddress(_json, ".registrar"), genesisMs, slotMs)
+            )
+        );
+        address slasher = _make(
+            "OrderingSlasher",
+            abi.encodePacked(
+                type(OrderingSlasher).creationCode,
+                abi.encode(
+                    IRegistry(registry),
+                    IRollupRegistry(rollups),
+                    IInbox(inbox),
+                    version,
+                    genesisMs,
+                    slotMs,
+                    _slasherConfig()
+                )
+            )
+        );
+        address market = _make(
+            "OrderingMarket",
+            abi.encodePacked(
+                type(OrderingMarket).creationCode,
+                abi.encode(
+                    IRegistry(registry),
+                    IRollupRegistry(rollups),
+                    IInbox(inbox),
+                    version,
+                    genesisMs,
+                    slotMs,
+                    uint32(_number(".market.horizon_seconds")),
+                    uint32(_number(".market.withdrawal_delay_seconds"))
+                )
+            )
+        );
+        vm.stopBroadcast();
+
+        vm.serializeAddress("addresses", "Inbox", inbox);
+        vm.serializeAddress("addresses", "Registry", registry);
+        vm.serializeAddress("addresses", "RollupRegistry", rollups);
+        vm.serializeAddress("addresses", "OrderingSlasher", slasher);
+        string memory addresses = vm.serializeAddress("addresses", "OrderingMarket", market);
+        vm.writeJson(addresses, vm.envString("ADDRESSES"));
+    }
+
+    function _registryConfig(bytes4 version) private view returns (IRegistry.Config memory) {
+        return IRegistry.Config({
+            minCollateralWei: uint80(_number(".registry.min_collateral_wei")),
+            fraudProofWindow: uint32(_number(".registry.fraud_proof_window")),
+            unregistrationDelay: uint32(_number(".registry.unregistration_delay")),
+            slashWindow: uint32(_number(".registry.slash_window")),
+            optInDelay: uint32(_number(".registry.opt_in_delay")),
+            signingDomain: Signing.domain(version),
+            chainId: Signing.littleEndian(_number(".chain_id"))
+        });
+    }
+
+    function _slasherConfig() private view returns (IOrderingSlasher.Config memory) {
+        return IOrderingSlasher.Config({
+            safetyWei: uint80(_number(".slasher.safety_wei")),
+            livenessWei: uint80(_number(".slasher.liveness_wei")),
+            bondWei: uint80(_number(".slasher.bond_wei")),
+            answerSeconds: uint32(_number(".slasher.answer_seconds")),
+            concludeSeconds: uint32(_number(".slasher.conclude_seconds")),
+            evidenceSeconds: uint32(_number(".slasher.evidence_seconds")),
+            constraintCutoffMs: uint32(_number(".slasher.constraint_cutoff_ms"))
+        });
+    }
+
+    function _number(string memory key) private view returns (uint256) {
+        return vm.parseJsonUint(_json, key);
+    }
+
+    function _make(string memory name, bytes memory initCode) private returns (address made) {
+        made = vm.computeCreate2Address(SALT, keccak256(initCode), FACTORY);
+        if (made.code.length != 0) return made;
+        (bool done,) = FACTORY.call(bytes.concat(SALT, initCode));
+        if (!done || made.code.length == 0) revert NotDeployed(name);
+    }
+}
