@@ -170,20 +170,26 @@ impl L1Account {
         Ok(self.client.send_raw_transaction(&raw).await?)
     }
 
-    /// Waits until a transaction is in a block; its receipt.
+    /// Waits until a transaction is in a block; its receipt. What the execution client cannot answer is asked again: geth
+    /// refuses while it indexes.
     ///
     /// # Errors
-    /// [`L1Error::Reverted`], or [`L1Error::NotIncluded`] after `limit`.
+    /// [`L1Error::Reverted`]; after `limit` [`L1Error::NotIncluded`], or the execution client's last refusal.
     pub async fn included(&self, hash: B256, limit: Duration) -> Result<TransactionReceipt, L1Error> {
+        let mut refused = None;
         let wait = async {
             loop {
-                if let Some(receipt) = self.client.receipt(hash).await? {
-                    return if receipt.status() { Ok(receipt) } else { Err(L1Error::Reverted(hash)) };
+                match self.client.receipt(hash).await {
+                    Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
+                    Ok(Some(_)) => return Err(L1Error::Reverted(hash)),
+                    Ok(None) => refused = None,
+                    Err(error) => refused = Some(error),
                 }
                 tokio::time::sleep(POLL).await;
             }
         };
-        tokio::time::timeout(limit, wait).await.unwrap_or(Err(L1Error::NotIncluded { hash, limit }))
+        let waited = tokio::time::timeout(limit, wait).await;
+        waited.unwrap_or_else(|_| Err(refused.map_or(L1Error::NotIncluded { hash, limit }, L1Error::Chain)))
     }
 
     /// Sends a call with as much gas as it takes now and a fifth more, and waits for its block.
