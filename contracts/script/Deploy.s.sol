@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Inbox} from "../src/Inbox.sol";
-import {OrderingMarket} from "../src/OrderingMarket.sol";
-import {OrderingSlasher} from "../src/OrderingSlasher.sol";
-import {Registry} from "../src/Registry.sol";
-import {RollupRegistry} from "../src/RollupRegistry.sol";
 import {Signing} from "../src/Signing.sol";
-import {IInbox} from "../src/interfaces/IInbox.sol";
 import {IOrderingSlasher} from "../src/interfaces/IOrderingSlasher.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
-import {IRollupRegistry} from "../src/interfaces/IRollupRegistry.sol";
 import {Script} from "forge-std/Script.sol";
 
 /// @title Deploys the contracts as `contracts/bindings/src/deploy.rs` does: to the same addresses
 /// @notice PARAMETERS names a file as `script/parameters.json`, ADDRESSES the file to write, both in this folder:
 /// `PARAMETERS=script/parameters.json ADDRESSES=cache/addresses.json contracts/forge script script/Deploy.s.sol
-/// --rpc-url URL --private-key KEY --broadcast`. What is there already is left as it is.
+/// --rpc-url URL --private-key KEY --broadcast`. What is there already is left as it is. The bytecode is that of
+/// `artifacts/`: compiled among others, with their optimizer settings, the sources would give another.
 contract Deploy is Script {
     error NoFactory();
     error NotDeployed(string name);
@@ -34,46 +28,25 @@ contract Deploy is Script {
         uint64 slotMs = uint64(_number(".slot_ms"));
 
         vm.startBroadcast();
-        address inbox = _make("Inbox", abi.encodePacked(type(Inbox).creationCode, abi.encode(version)));
-        address registry = _make(
-            "Registry", abi.encodePacked(type(Registry).creationCode, abi.encode(_registryConfig(version)))
-        );
-        address rollups = _make(
-            "RollupRegistry",
-            abi.encodePacked(
-                type(RollupRegistry).creationCode,
-                abi.encode(vm.parseJsonAddress(_json, ".registrar"), genesisMs, slotMs)
-            )
-        );
+        address inbox = _make("Inbox", abi.encode(version));
+        address registry = _make("Registry", abi.encode(_registryConfig(version)));
+        address rollups =
+            _make("RollupRegistry", abi.encode(vm.parseJsonAddress(_json, ".registrar"), genesisMs, slotMs));
         address slasher = _make(
             "OrderingSlasher",
-            abi.encodePacked(
-                type(OrderingSlasher).creationCode,
-                abi.encode(
-                    IRegistry(registry),
-                    IRollupRegistry(rollups),
-                    IInbox(inbox),
-                    version,
-                    genesisMs,
-                    slotMs,
-                    _slasherConfig()
-                )
-            )
+            abi.encode(registry, rollups, inbox, version, genesisMs, slotMs, _slasherConfig())
         );
         address market = _make(
             "OrderingMarket",
-            abi.encodePacked(
-                type(OrderingMarket).creationCode,
-                abi.encode(
-                    IRegistry(registry),
-                    IRollupRegistry(rollups),
-                    IInbox(inbox),
-                    version,
-                    genesisMs,
-                    slotMs,
-                    uint32(_number(".market.horizon_seconds")),
-                    uint32(_number(".market.withdrawal_delay_seconds"))
-                )
+            abi.encode(
+                registry,
+                rollups,
+                inbox,
+                version,
+                genesisMs,
+                slotMs,
+                uint32(_number(".market.horizon_seconds")),
+                uint32(_number(".market.withdrawal_delay_seconds"))
             )
         );
         vm.stopBroadcast();
@@ -114,7 +87,9 @@ contract Deploy is Script {
         return vm.parseJsonUint(_json, key);
     }
 
-    function _make(string memory name, bytes memory initCode) private returns (address made) {
+    function _make(string memory name, bytes memory arguments) private returns (address made) {
+        string memory artifact = vm.readFile(string.concat("artifacts/", name, ".json"));
+        bytes memory initCode = bytes.concat(vm.parseJsonBytes(artifact, ".bytecode.object"), arguments);
         made = vm.computeCreate2Address(SALT, keccak256(initCode), FACTORY);
         if (made.code.length != 0) return made;
         (bool done,) = FACTORY.call(bytes.concat(SALT, initCode));
