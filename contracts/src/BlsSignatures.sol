@@ -83,6 +83,6 @@ library BlsSignatures {
         bytes memory result;
         (taken, result) = BLS.BLS12_PAIRING_CHECK.staticcall{gas: PAIRING_GAS}(input);
         taken = taken && result.length == 32;
-        one = taken && bytes32(result) == bytes32(uint256(1));
+        one = taken && abi.decode(result, (uint256)) == 1;
     }
 }

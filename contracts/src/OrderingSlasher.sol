@@ -294,7 +294,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         if (amountWei == 0) revert NoCredit();
         _credit[msg.sender] = 0;
         // The receiver may do what it likes: its credit is spent. What it returns is not read.
-        // forge-lint: disable-next-line(low-level-calls)
         (bool sent,) = msg.sender.call{value: amountWei}("");
         if (!sent) revert EthTransferFailed();
     }
@@ -565,7 +564,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     function _askJudge() private returns (bytes memory said) {
         bool holds;
         // The judge was made here, and what it returns is short.
-        // forge-lint: disable-next-line(low-level-calls)
         (holds, said) = address(ANSWER_JUDGE).call(msg.data);
         if (!holds) {
             assembly ("memory-safe") {

@@ -128,7 +128,7 @@ contract Registry is IRegistry, ReentrancyGuardTransient {
         if (operator.registeredAt != 0) revert OperatorAlreadyRegistered();
 
         operator.owner = owner;
-        // Bounded above.
+        // Bounded above, though no transaction could carry so many.
         // forge-lint: disable-next-line(unsafe-typecast)
         operator.numKeys = uint16(registrations.length);
         operator.registeredAt = uint48(block.timestamp);
@@ -783,6 +783,8 @@ contract Registry is IRegistry, ReentrancyGuardTransient {
             second := mload(0x20)
         }
         if (!answered || first == 0 || (first | second) >> 160 != 0) return (msg.sender, address(0));
+        // Bounded above.
+        // forge-lint: disable-next-line(unsafe-typecast)
         return (address(uint160(first)), address(uint160(second)));
     }
 

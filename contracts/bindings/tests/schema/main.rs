@@ -11,10 +11,16 @@ mod evidence;
 mod examples;
 mod merkle;
 mod objects;
+mod registry;
 mod structs;
 
 use serde_json::Value;
 use std::path::Path;
+
+/// As [`assert_vectors`], for `tests/vectors/<folder>`.
+fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
+    assert_vectors(Path::new(folder).join(name), made);
+}
 
 /// Asserts that the vector file `name`, a path below `tests/vectors`, holds `made`, or writes it if the environment
 /// asks for that.
