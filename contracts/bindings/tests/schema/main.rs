@@ -12,6 +12,7 @@ mod examples;
 mod merkle;
 mod objects;
 mod registry;
+mod settlement;
 mod structs;
 
 use serde_json::Value;

@@ -37,7 +37,7 @@ fn field(hexadecimal: &str) -> [B256; 2] {
 }
 
 /// On the curve, not in the subgroup: the least such x.
-fn off_subgroup_key() -> sol::G1Point {
+pub(crate) fn off_subgroup_key() -> sol::G1Point {
     let [x_a, x_b] = field("4");
     let [y_a, y_b] = field(
         "0a989badd40d6212b33cffc3f3763e9bc760f988c9926b26da9dd85e928483446346b8ed00e1de5d5ea93e354abe706c",

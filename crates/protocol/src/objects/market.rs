@@ -22,7 +22,9 @@ pub struct MarketDomain {
 }
 
 impl MarketDomain {
-    pub(crate) fn eip712(&self) -> Eip712Domain {
+    /// The domain as EIP-712 has it.
+    #[must_use]
+    pub fn eip712(&self) -> Eip712Domain {
         Eip712Domain::new(
             Some("EarnestOrderingMarket".into()),
             Some("1".into()),
