@@ -1,21 +1,18 @@
 //! Faults of proposers: two delegations for one slot, and a delegation that carries another outcome than the market's.
 
-use super::{Accusation, AnswerFault, Conviction, Facts, Fault, Judge, Penalty, Reason, charge::Detail};
+use super::{
+    Accusation, AnswerFault, Conviction, Facts, Fault, Judge, Penalty, Reason, Signer, accusation::standing,
+    charge::Detail,
+};
 use crate::{
     RollupId, Slot,
     objects::{Object, SlotAllocation, pubkey_from_sol, signature_from_sol},
     signing::{MessageType, sol_root},
     sol,
 };
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{B256, keccak256};
 use alloy_sol_types::SolValue;
-use earnest_builder_types::bls;
-
-/// Who a fault of a proposer is counted for: the first twenty bytes of `keccak256(abi.encode(G1Point))`.
-#[must_use]
-pub fn proposer_id(proposer: &sol::G1Point) -> Address {
-    Address::from(keccak256(proposer.abi_encode()).0.first_chunk().copied().unwrap_or_default())
-}
+use earnest_builder_types::{BlsPublicKey, bls};
 
 impl Judge {
     /// As the registry judges: over whole delegations, whatever else is signed with them.
@@ -33,9 +30,15 @@ impl Judge {
         if one.delegation.proposer != other.delegation.proposer {
             return Err(Reason::InvalidProof);
         }
-        self.is_signed(one)?;
-        self.is_signed(other)?;
-        Ok(against_proposer(Fault::AllocationEquivocation, &one.delegation))
+        let proposer = self.proposer(one)?;
+        self.proposer(other)?;
+        Ok(Conviction {
+            fault: Fault::AllocationEquivocation,
+            signer: Signer::Proposer(proposer),
+            rollup_id: RollupId(0),
+            slot: Slot(one.delegation.slot),
+            penalty: Penalty::Safety,
+        })
     }
 
     pub(super) fn judge_delegation(
@@ -44,16 +47,14 @@ impl Judge {
         evidence: &[u8],
         facts: &Facts,
     ) -> Result<Conviction, Reason> {
-        self.is_signed(delegation)?;
+        let signer = Signer::Proposer(self.proposer(delegation)?);
         Detail::decode(evidence, true)?;
-        let conviction = against_proposer(Fault::Misallocation, &delegation.delegation);
-        let place = (RollupId(0), conviction.slot, 0);
-        let accusation = self.standing(Fault::Misallocation, conviction.signer, place, facts)?;
-        if accusation.judged != delegation_hash(&delegation.delegation) {
-            return Err(Reason::NotAccused);
-        }
-        self.not_lapsed(accusation.answerable_until, facts.now)?;
-        Ok(conviction)
+        let (rollup_id, slot) = (RollupId(0), Slot(delegation.delegation.slot));
+        let of_this = |found: &&Accusation| found.judged == delegation_hash(&delegation.delegation);
+        let accusation = standing(Fault::Misallocation, signer, (rollup_id, slot, 0), facts)?;
+        let accusation = Some(accusation).filter(of_this).ok_or(Reason::NotAccused)?;
+        self.concludable(accusation.answerable_until, facts.now)?;
+        Ok(Conviction { fault: Fault::Misallocation, signer, rollup_id, slot, penalty: Penalty::Safety })
     }
 
     pub(super) fn accuse_delegation(
@@ -61,13 +62,12 @@ impl Judge {
         delegation: &sol::SignedDelegation,
         facts: &Facts,
     ) -> Result<Accusation, Reason> {
-        self.is_signed(delegation)?;
+        let signer = Signer::Proposer(self.proposer(delegation)?);
         let slot = Slot(delegation.delegation.slot);
         self.in_time(slot, facts.now)?;
         if allocation(&delegation.delegation).is_none_or(|allocation| allocation.entries.is_empty()) {
             return Err(Reason::NoEntries);
         }
-        let signer = proposer_id(&delegation.delegation.proposer);
         let judged = delegation_hash(&delegation.delegation);
         Ok(self.opened(Fault::Misallocation, signer, (RollupId(0), slot, 0), judged, facts.now))
     }
@@ -83,31 +83,34 @@ impl Judge {
         if delegation_hash(&delegation.delegation) != accusation.judged {
             return Err(AnswerFault::Delegation);
         }
-        let allocation = allocation(&delegation.delegation).ok_or(AnswerFault::Allocation)?;
+        let allocation = allocation(&delegation.delegation).ok_or(AnswerFault::Metadata)?;
         if signed.result.slot != accusation.slot.0 {
-            return Err(AnswerFault::Slot);
+            return Err(AnswerFault::ResultSlot);
         }
         if signed.result.allocationHash != allocation.abi_hash() {
-            return Err(AnswerFault::Hash);
+            return Err(AnswerFault::ResultHash);
+        }
+        let mut relays = allocation.entries.iter().map(|entry| facts.relay_of(entry.rollup_id));
+        let relay = relays.next().ok_or(AnswerFault::Metadata)?;
+        if relays.any(|other| other != relay) {
+            return Err(AnswerFault::RelaysDiffer);
         }
         let root = sol_root(MessageType::AuctionResult, &signed.result);
-        let signer = self.recover(root, signed.signingId, signed.nonce, &signed.signature);
-        let relay = signer.ok_or(AnswerFault::Relay)?;
-        if allocation.entries.iter().all(|entry| facts.relay_of(entry.rollup_id) == relay) {
+        if self.recover(root, signed.signingId, signed.nonce, &signed.signature) == Some(relay) {
             Ok(())
         } else {
-            Err(AnswerFault::Relay)
+            Err(AnswerFault::RelaySignature)
         }
     }
 
-    /// Whether the delegation's proposer signed it.
-    fn is_signed(&self, signed: &sol::SignedDelegation) -> Result<(), Reason> {
+    /// The delegation's proposer, who must have signed it.
+    fn proposer(&self, signed: &sol::SignedDelegation) -> Result<BlsPublicKey, Reason> {
         let holds = || {
             let proposer = pubkey_from_sol(&signed.delegation.proposer).ok()?;
             let signature = signature_from_sol(&signed.signature).ok()?;
             let root = sol_root(MessageType::Delegation, &signed.delegation);
             let root = self.network.signing_root(root, signed.signingId, signed.nonce);
-            bls::verify(&proposer, root, &signature).ok()
+            bls::verify(&proposer, root, &signature).ok().map(|()| proposer)
         };
         holds().ok_or(Reason::DelegationSignatureInvalid)
     }
@@ -117,18 +120,7 @@ fn delegation_hash(delegation: &sol::Delegation) -> B256 {
     keccak256(delegation.abi_encode())
 }
 
-/// The allocation for the delegation's own slot that it carries.
+/// The allocation that it carries, whatever slot that is for.
 fn allocation(delegation: &sol::Delegation) -> Option<SlotAllocation> {
-    let allocation = SlotAllocation::from_metadata(&delegation.metadata).ok()?;
-    (allocation.slot.0 == delegation.slot).then_some(allocation)
-}
-
-fn against_proposer(fault: Fault, delegation: &sol::Delegation) -> Conviction {
-    Conviction {
-        fault,
-        signer: proposer_id(&delegation.proposer),
-        rollup_id: RollupId(0),
-        slot: Slot(delegation.slot),
-        penalty: Penalty::Safety,
-    }
+    SlotAllocation::from_metadata(&delegation.metadata).ok()
 }

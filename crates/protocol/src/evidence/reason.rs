@@ -34,8 +34,8 @@ pub enum Reason {
     /// The accused is not who signed.
     #[error("the accused operator did not sign")]
     NotOperator,
-    /// The evidence counts only after this time, Unix seconds.
-    #[error("counts only after {0}")]
+    /// The evidence counts only from this time on, Unix seconds.
+    #[error("counts only from {0} on")]
     TooEarly(u64),
     /// The evidence counted until this time, Unix seconds.
     #[error("counted until {0}")]
@@ -144,55 +144,107 @@ impl Reason {
 /// Where an answer or a rebuttal fails: the string of `BadAnswer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerFault {
-    /// The bytes are not the canonical encoding of an answer.
+    /// The bytes are not the canonical encoding of an answer: no call that the contract takes.
     #[error("malformed")]
     Malformed,
-    /// Something in it is for another slot.
-    #[error("slot")]
-    Slot,
+
+    /// The receipt of constraints says otherwise: dropped for held, or held for dropped.
+    #[error("receipt status")]
+    ReceiptStatus,
+    /// The receipt is for another slot.
+    #[error("receipt slot")]
+    ReceiptSlot,
+    /// The receipt is of something else.
+    #[error("receipt hash")]
+    ReceiptHash,
+    /// The relay had it too late.
+    #[error("received late")]
+    ReceivedLate,
+    /// Not signed by the relay that the rollup's terms name.
+    #[error("relay signature")]
+    RelaySignature,
+
+    /// The constraints are for another slot.
+    #[error("message slot")]
+    MessageSlot,
     /// The message has no such constraint.
     #[error("index")]
     Index,
-    /// The constraint is not of type 1, or its payload is not canonical.
-    #[error("constraint")]
-    Constraint,
-    /// Not an EIP-1559 transaction of this chain, without value, to the Inbox.
+    /// The constraint is not of type 1.
+    #[error("constraint type")]
+    ConstraintType,
+    /// The constraint's payload is not canonical.
+    #[error("payload")]
+    Payload,
+    /// The constraint is for another slot.
+    #[error("payload slot")]
+    PayloadSlot,
+    /// Not an EIP-1559 transaction to an address.
     #[error("transaction")]
     Transaction,
-    /// The transaction's input is no batch that the Inbox would record.
+    /// The transaction is for another chain.
+    #[error("chain id")]
+    ChainId,
+    /// The transaction is not to the Inbox.
+    #[error("recipient")]
+    Recipient,
+    /// The transaction carries ether, so the call would fail.
+    #[error("value")]
+    Value,
+    /// The transaction has an access list, which takes gas.
+    #[error("access list")]
+    AccessList,
+    /// The transaction may run out of gas: see [`crate::inbox::least_gas`].
+    #[error("gas limit")]
+    GasLimit,
+    /// The transaction's input is no call of `submit`.
+    #[error("call")]
+    Call,
+    /// The Inbox would not record the batch.
     #[error("batch")]
     Batch,
-    /// The batch is of another rollup, slot or segment.
-    #[error("place")]
-    Place,
     /// The batch's seal names another slasher.
-    #[error("slasher")]
-    Slasher,
+    #[error("seal slasher")]
+    SealSlasher,
+    /// The batch's seal is of another rollup, slot or segment.
+    #[error("seal place")]
+    SealPlace,
     /// The batch's seal is another committer's.
-    #[error("committer")]
-    Committer,
-    /// The receipt or result is of something else.
-    #[error("hash")]
-    Hash,
-    /// The receipt says otherwise: dropped for held, or held for dropped.
-    #[error("status")]
-    Status,
-    /// The relay had it too late.
-    #[error("late")]
-    Late,
-    /// Not signed by the relay that the rollups' terms name.
-    #[error("relay")]
-    Relay,
-    /// The delegation carries no allocation for its slot.
-    #[error("allocation")]
-    Allocation,
-    /// The allocation has no entry that names the accused for the rollup.
-    #[error("entry")]
-    Entry,
+    #[error("seal signer")]
+    SealSigner,
+    /// The relay is known to have dropped these constraints.
+    #[error("dropped")]
+    Dropped,
+
+    /// The delegation is for another slot.
+    #[error("delegation slot")]
+    DelegationSlot,
+    /// The delegation carries no allocation.
+    #[error("metadata")]
+    Metadata,
+    /// The allocation is for another slot.
+    #[error("allocation slot")]
+    AllocationSlot,
+    /// The allocation has no entry for the rollup.
+    #[error("no entry")]
+    NoEntry,
+    /// The entry names another committer.
+    #[error("entry committer")]
+    EntryCommitter,
     /// The proposer did not sign the delegation.
-    #[error("proposer")]
-    Proposer,
+    #[error("proposer signature")]
+    ProposerSignature,
+
     /// The delegation is not the one accused of.
     #[error("delegation")]
     Delegation,
+    /// The result is for another slot.
+    #[error("result slot")]
+    ResultSlot,
+    /// The result is of another allocation.
+    #[error("result hash")]
+    ResultHash,
+    /// The terms of the entries' rollups name different relays.
+    #[error("relays differ")]
+    RelaysDiffer,
 }

@@ -1,11 +1,13 @@
 //! A case, what the judge must say of it, and the file of a fault's cases.
 
-use super::{NOW, committer_address, judge};
+use super::{NOW, committer_address};
 use alloy_primitives::{Address, Bytes, hex};
 use alloy_sol_types::SolValue;
 use earnest_protocol::{
     RollupId,
-    evidence::{Accusation, Charge, Conviction, EvidenceFile, Facts, Fault, Judge, Penalty, Reason, Verdict},
+    evidence::{
+        Accusation, Charge, Conviction, EvidenceFile, Facts, Fault, Judge, Penalty, Reason, Signer, Verdict,
+    },
     objects::CommitmentType,
     sol,
 };
@@ -19,11 +21,11 @@ pub(crate) enum Stage {
     Judge,
     /// `accuse`.
     Accuse,
-    /// `accuse` at `accused_at`, then the answer.
+    /// The answer, after all that the case has of accusation, answer and rebuttal.
     Answer,
-    /// `accuse`, the answer at `answered_at`, then the rebuttal.
+    /// The rebuttal, after the same.
     Rebut,
-    /// All that the case has of accusation, answer and rebuttal, then `slash`.
+    /// `slash`, after the same.
     Conclude,
 }
 
@@ -94,6 +96,15 @@ impl Case {
         Self::new(name, charge, Expected::Innocent, reason)
     }
 
+    /// The same as an accusation.
+    pub(crate) fn accused(mut self) -> Self {
+        self.stage = Stage::Accuse;
+        if self.expected != Expected::Innocent {
+            self.expected = Expected::Guilty(None);
+        }
+        self
+    }
+
     pub(crate) fn at(mut self, now: u64) -> Self {
         self.facts.now = now;
         self
@@ -130,38 +141,30 @@ impl Case {
         conviction
     }
 
-    /// What the case's last call gives.
+    /// What the case's last call gives, after accusation, answer and rebuttal as far as it has them.
     fn run(&self, judge: &Judge) -> Result<Option<Conviction>, Reason> {
         let facts = |now: u64| Facts { now, ..self.facts.clone() };
-        let slash = |accusation: Option<Accusation>| {
-            let facts = Facts { accusation, ..self.facts.clone() };
-            match judge.judge(&self.charge, &facts) {
-                Verdict::Guilty(conviction) => Ok(Some(conviction)),
-                Verdict::Innocent(reason) => Err(reason),
-            }
-        };
-        let accused = || judge.accuse(&self.charge, &facts(self.accused_at)).unwrap();
-        let answered = |accusation: &Accusation| {
-            judge.answer(accusation, &self.answer, &facts(self.answered_at)).unwrap()
-        };
+        let mut accusation = None;
+        if self.accused_at != 0 {
+            accusation = Some(judge.accuse(&self.charge, &facts(self.accused_at)).unwrap());
+        }
+        if self.answered_at != 0 {
+            let answered = judge.answer(&accusation.unwrap(), &self.answer, &facts(self.answered_at));
+            accusation = Some(answered.unwrap());
+        }
+        if self.rebutted_at != 0 {
+            let rebutted = judge.rebut(&accusation.unwrap(), &self.rebuttal, &facts(self.rebutted_at));
+            accusation = Some(rebutted.unwrap());
+        }
         match self.stage {
-            Stage::Judge => slash(None),
             Stage::Accuse => judge.accuse(&self.charge, &self.facts).map(|_| None),
-            Stage::Answer => judge.answer(&accused(), &self.answer, &self.facts).map(|_| None),
-            Stage::Rebut => {
-                let answered = if self.answered_at == 0 { accused() } else { answered(&accused()) };
-                judge.rebut(&answered, &self.rebuttal, &self.facts).map(|_| None)
-            }
-            Stage::Conclude if self.accused_at == 0 => slash(None),
-            Stage::Conclude => {
-                let mut accusation = accused();
-                if self.answered_at != 0 {
-                    accusation = answered(&accusation);
+            Stage::Answer => judge.answer(&accusation.unwrap(), &self.answer, &self.facts).map(|_| None),
+            Stage::Rebut => judge.rebut(&accusation.unwrap(), &self.rebuttal, &self.facts).map(|_| None),
+            Stage::Judge | Stage::Conclude => {
+                match judge.judge(&self.charge, &Facts { accusation, ..self.facts.clone() }) {
+                    Verdict::Guilty(conviction) => Ok(Some(conviction)),
+                    Verdict::Innocent(reason) => Err(reason),
                 }
-                if self.rebutted_at != 0 {
-                    accusation = judge.rebut(&accusation, &self.rebuttal, &facts(self.rebutted_at)).unwrap();
-                }
-                slash(Some(accusation))
             }
         }
     }
@@ -183,8 +186,11 @@ impl Case {
             Some(Penalty::Liveness) => "liveness",
             None => "",
         };
-        let (signer, rollup_id, slot) = conviction
-            .map_or((Address::ZERO, RollupId(0), 0), |found| (found.signer, found.rollup_id, found.slot.0));
+        let signer = match conviction.map(|conviction| conviction.signer) {
+            Some(Signer::Committer(committer)) => committer,
+            _ => Address::ZERO,
+        };
+        let (rollup_id, slot) = conviction.map_or((RollupId(0), 0), |found| (found.rollup_id, found.slot.0));
         json!({
             "name": self.name,
             "guilty": self.expected != Expected::Innocent,
@@ -238,16 +244,15 @@ pub(crate) fn charge_of(commitment: sol::SignedCommitment, evidence: Bytes) -> C
 }
 
 /// Judges the cases, and asserts or writes the fault's file.
-pub(crate) fn write(fault: Fault, cases: &[Case]) {
-    let judge = judge();
+pub(crate) fn write(fault: Fault, judge: &Judge, cases: &[Case]) {
     let mut names = HashSet::new();
     let mut counts = (0, 0);
     let cases: Vec<Value> = cases
         .iter()
         .map(|case| {
             assert!(names.insert(case.name.as_str()), "two cases named {}", case.name);
-            let conviction = case.check(fault, &judge);
-            let has_file = case.check_file(&judge);
+            let conviction = case.check(fault, judge);
+            let has_file = case.check_file(judge);
             if case.expected == Expected::Innocent {
                 counts.1 += 1;
             } else {

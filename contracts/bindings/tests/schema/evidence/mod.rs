@@ -5,8 +5,9 @@
 mod cases;
 mod orderings;
 mod pen;
+mod positions;
 
-pub(crate) use cases::{Case, Expected, write};
+pub(crate) use cases::Case;
 pub(crate) use pen::Pen;
 
 use crate::examples::address;
@@ -41,11 +42,6 @@ pub(crate) fn judge() -> Judge {
 /// The accused.
 pub(crate) fn committer() -> EcdsaSecret {
     EcdsaSecret::from_bytes(&[0x33; 32]).unwrap()
-}
-
-/// Another committer.
-pub(crate) fn rival() -> EcdsaSecret {
-    EcdsaSecret::from_bytes(&[0x55; 32]).unwrap()
 }
 
 pub(crate) fn committer_address() -> Address {
