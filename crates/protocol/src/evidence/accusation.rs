@@ -5,7 +5,7 @@
 //! that it dropped the constraints, for as long again.
 
 use super::{
-    AnswerFault, Charge, Facts, Fault, Judge, Penalty, RECORD_SLOTS, Reason, Signer,
+    AnswerFault, Charge, Facts, Fault, Judge, Penalty, RECORD_SLOTS, Reason,
     charge::{Detail, decode, decode_params},
     require,
 };
@@ -13,14 +13,14 @@ use crate::{
     RollupId, Slot,
     delegation::{DelegationError, TrustRoots, valid_delegation},
     inbox,
-    objects::{Authority, CommitmentType, ConstraintStatus, InclusionPayload, Object},
-    signing::{MessageType, sol_root},
+    objects::{Authority, CommitmentType, ConstraintStatus, InclusionPayload, Object, pubkey_from_sol},
+    signing::{EcdsaSignature, MessageType, sol_root},
     sol,
 };
 use alloy_consensus::{Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, keccak256};
-use alloy_sol_types::{SolCall, SolValue};
+use alloy_sol_types::SolValue;
 use std::fmt;
 
 /// Where an accusation stands.
@@ -49,8 +49,8 @@ impl fmt::Display for Status {
 pub struct Accusation {
     /// The fault.
     pub fault: Fault,
-    /// The accused.
-    pub signer: Signer,
+    /// The accused: the committer, or [`super::proposer_id`].
+    pub signer: Address,
     /// The rollup; 0 for Misallocation.
     pub rollup_id: RollupId,
     /// The slot.
@@ -83,6 +83,15 @@ pub fn accusation_id(fault: Fault, committer: Address, rollup: RollupId, slot: S
     }
 }
 
+/// Names an accusation of Misallocation: `keccak256(abi.encode(fault, delegationHash, registrationRoot))`, for each
+/// operator that registered the proposer's key.
+#[must_use]
+pub fn delegation_accusation_id(delegation_hash: B256, registration_root: B256) -> B256 {
+    let fault_word = u16::from(u8::from(Fault::Misallocation));
+    keccak256((fault_word, delegation_hash, registration_root).abi_encode())
+}
+
+type DelegationAnswer = (sol::SignedDelegation, sol::SignedDelegationReceipt);
 type ResultAnswer = (sol::SignedDelegation, sol::SignedAuctionResult);
 
 impl Judge {
@@ -107,24 +116,24 @@ impl Judge {
         let promised = self.promised(&commitment.commitment, &detail)?;
         require(self.signer(commitment) == Some(*committer), Reason::NotOperator)?;
         let (rollup_id, slot, segment) = promised.place();
-        self.in_time(slot, facts.now)?;
         let missed = fault == Fault::MissedWindow;
+        let start = self.clock.start_seconds(slot);
+        require(!missed || facts.now > start, Reason::TooEarly(start))?;
+        self.in_time(slot, facts.now)?;
         if missed {
-            let start = self.clock.start_seconds(slot);
-            require(facts.now > start, Reason::TooEarly(start.saturating_add(1)))?;
             require(facts.record_time == 0 || facts.record_time > start, Reason::RecordedInTime)?;
         } else {
             require(facts.reserve_committer != *committer, Reason::ReserveCommitter)?;
         }
         let place = (rollup_id, slot, if missed { segment } else { 0 });
         let judged = keccak256(&commitment.commitment.payload);
-        Ok(self.opened(fault, Signer::Committer(*committer), place, judged, facts.now))
+        Ok(self.opened(fault, *committer, place, judged, facts.now))
     }
 
     pub(super) fn opened(
         &self,
         fault: Fault,
-        signer: Signer,
+        signer: Address,
         (rollup_id, slot, segment): (RollupId, Slot, u16),
         judged: B256,
         now: u64,
@@ -190,19 +199,20 @@ impl Judge {
         let sol::ConstraintAnswer { message, index, receipt } =
             decode(answer).ok_or(AnswerFault::Malformed)?;
         let slot = accusation.slot;
-        let cutoff = self.clock.start_ms(slot).saturating_sub(self.times.constraint_cutoff_ms.into());
-        self.relay_says(accusation, &receipt, ConstraintStatus::Held, Some(cutoff), facts)?;
-        require(message.slot == slot.0, AnswerFault::MessageSlot)?;
+        require(message.slot == slot.0, AnswerFault::Slot)?;
         let index = usize::try_from(index).map_err(|_| AnswerFault::Index)?;
         let constraint = message.constraints.get(index).ok_or(AnswerFault::Index)?;
         let is_inclusion = constraint.constraintType == u64::from(CommitmentType::Inclusion);
-        require(is_inclusion, AnswerFault::ConstraintType)?;
+        require(is_inclusion, AnswerFault::Constraint)?;
         let inclusion =
-            InclusionPayload::abi_decode(&constraint.payload).map_err(|_| AnswerFault::Payload)?;
-        require(inclusion.slot == slot, AnswerFault::PayloadSlot)?;
+            InclusionPayload::abi_decode(&constraint.payload).map_err(|_| AnswerFault::Constraint)?;
+        require(inclusion.slot == slot, AnswerFault::Slot)?;
         self.carries_batch(&inclusion.signed_tx, accusation)?;
         let constraints_hash = keccak256(message.abi_encode());
-        require(receipt.receipt.constraintsHash == constraints_hash, AnswerFault::ReceiptHash)?;
+        self.is_relays(accusation, &receipt, constraints_hash, facts)?;
+        require(receipt.receipt.status == u8::from(ConstraintStatus::Held), AnswerFault::Status)?;
+        let cutoff = self.clock.start_ms(slot).saturating_sub(self.times.constraint_cutoff_ms.into());
+        require(u128::from(receipt.receipt.receivedAtMs) < cutoff, AnswerFault::Late)?;
         require(!accusation.dropped.contains(&constraints_hash), AnswerFault::Dropped)?;
         Ok(constraints_hash)
     }
@@ -210,39 +220,35 @@ impl Judge {
     /// Whether an L1 transaction is one with which the Inbox records the segment for the accused.
     fn carries_batch(&self, raw: &[u8], accusation: &Accusation) -> Result<(), AnswerFault> {
         let tx = TxEnvelope::decode_2718_exact(raw).map_err(|_| AnswerFault::Transaction)?;
-        let recipient = tx.to().filter(|_| tx.is_eip1559()).ok_or(AnswerFault::Transaction)?;
-        require(tx.chain_id() == Some(self.network.chain_id), AnswerFault::ChainId)?;
-        require(recipient == self.inbox, AnswerFault::Recipient)?;
-        require(tx.value().is_zero(), AnswerFault::Value)?;
-        require(tx.access_list().is_none_or(|list| list.is_empty()), AnswerFault::AccessList)?;
-        require(tx.gas_limit() >= inbox::least_gas(tx.input().len()), AnswerFault::GasLimit)?;
-        require(tx.input().starts_with(&sol::submitCall::SELECTOR), AnswerFault::Call)?;
+        let is_call = tx.is_eip1559()
+            && tx.chain_id() == Some(self.network.chain_id)
+            && tx.to() == Some(self.inbox)
+            && tx.value().is_zero()
+            && tx.access_list().is_none_or(|list| list.is_empty());
+        require(is_call, AnswerFault::Transaction)?;
+        require(tx.gas_limit() >= inbox::least_gas(tx.input().len()), AnswerFault::Gas)?;
         let batch = inbox::decode_submit(tx.input(), &self.network).map_err(|_| AnswerFault::Batch)?;
-        require(batch.signed.commitment.slasher == self.slasher, AnswerFault::SealSlasher)?;
+        require(batch.signed.commitment.slasher == self.slasher, AnswerFault::Slasher)?;
         let place = (batch.seal.rollup_id, batch.seal.slot, batch.seal.segment);
         let accused = (accusation.rollup_id, accusation.slot, accusation.segment);
-        require(place == accused, AnswerFault::SealPlace)?;
-        require(Signer::Committer(batch.committer) == accusation.signer, AnswerFault::SealSigner)
+        require(place == accused, AnswerFault::Place)?;
+        require(batch.committer == accusation.signer, AnswerFault::Committer)
     }
 
-    /// Whether the rollup's relay says this of constraints for the slot, and had them before a time (Unix milliseconds)
-    /// where one is given. What constraints is not looked at.
-    fn relay_says(
+    /// Whether this is the rollup's relay's word on these constraints for the slot, whatever it says.
+    fn is_relays(
         &self,
         accusation: &Accusation,
         signed: &sol::SignedConstraintReceipt,
-        status: ConstraintStatus,
-        before_ms: Option<u128>,
+        constraints_hash: B256,
         facts: &Facts,
     ) -> Result<(), AnswerFault> {
         let receipt = &signed.receipt;
-        require(receipt.status == u8::from(status), AnswerFault::ReceiptStatus)?;
-        require(receipt.slot == accusation.slot.0, AnswerFault::ReceiptSlot)?;
-        let in_time = before_ms.is_none_or(|before_ms| u128::from(receipt.receivedAtMs) < before_ms);
-        require(in_time, AnswerFault::ReceivedLate)?;
+        require(receipt.slot == accusation.slot.0, AnswerFault::Slot)?;
+        require(receipt.constraintsHash == constraints_hash, AnswerFault::Hash)?;
         let root = sol_root(MessageType::ConstraintReceipt, receipt);
         let relay = self.recover(root, signed.signingId, signed.nonce, &signed.signature);
-        require(relay == Some(facts.relay_of(accusation.rollup_id)), AnswerFault::RelaySignature)
+        require(relay == Some(facts.relay_of(accusation.rollup_id)), AnswerFault::Relay)
     }
 
     /// A valid delegation names the accused for the rollup.
@@ -252,12 +258,21 @@ impl Judge {
         answer: &[u8],
         facts: &Facts,
     ) -> Result<(), AnswerFault> {
-        let authority = Authority::abi_decode(answer).map_err(|_| AnswerFault::Malformed)?;
+        let (delegation, mut receipt) =
+            decode_params::<DelegationAnswer>(answer).ok_or(AnswerFault::Malformed)?;
+        // A signature of another length is nobody's, as one of zeros is.
+        if receipt.signature.len() != EcdsaSignature::len_bytes() {
+            receipt.signature = EcdsaSignature::ZERO.into();
+        }
+        require(pubkey_from_sol(&delegation.delegation.delegate).is_ok(), AnswerFault::Delegate)?;
+        // What is left that is no point is the proposer's.
+        let authority =
+            Authority::try_from((delegation, receipt)).map_err(|_| AnswerFault::ProposerSignature)?;
         let relay = facts.relay_of(accusation.rollup_id);
         let roots = TrustRoots { network: self.network, relay, proposer: None };
         let holding = valid_delegation(&authority, accusation.rollup_id, accusation.slot, &roots)
             .map_err(|error| answer_fault(&error))?;
-        require(Signer::Committer(holding.entry.committer) == accusation.signer, AnswerFault::EntryCommitter)
+        require(holding.entry.committer == accusation.signer, AnswerFault::Entry)
     }
 
     /// Judges a rebuttal, `abi.encode(SignedConstraintReceipt)`: the relay dropped what the answer stands on.
@@ -275,9 +290,10 @@ impl Judge {
         require(facts.now <= until, Reason::TooLate(until))?;
         let bad = Reason::BadAnswer;
         let dropped: sol::SignedConstraintReceipt = decode(rebuttal).ok_or(bad(AnswerFault::Malformed))?;
-        self.relay_says(accusation, &dropped, ConstraintStatus::Dropped, None, facts).map_err(bad)?;
         let hash = accusation.constraints_hash;
-        require(dropped.receipt.constraintsHash == hash, bad(AnswerFault::ReceiptHash))?;
+        self.is_relays(accusation, &dropped, hash, facts).map_err(bad)?;
+        let is_dropped = dropped.receipt.status == u8::from(ConstraintStatus::Dropped);
+        require(is_dropped, bad(AnswerFault::Status))?;
         Ok(Accusation {
             status: Status::Open,
             // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
@@ -292,13 +308,14 @@ impl Judge {
     /// Ends an accusation of MissedWindow: not before the batch could no longer count.
     pub(super) fn conclude_missed_window(
         &self,
-        signer: Signer,
+        signer: Address,
         (rollup_id, slot, segment): (RollupId, Slot, u16),
         facts: &Facts,
     ) -> Result<Penalty, Reason> {
         let accusation = standing(Fault::MissedWindow, signer, (rollup_id, slot, segment), facts)?;
         let last = self.clock.start_seconds(Slot(slot.0.saturating_add(RECORD_SLOTS)));
-        self.concludable(accusation.answerable_until.max(last), facts.now)?;
+        require(facts.now > last, Reason::TooEarly(last))?;
+        self.not_lapsed(accusation.answerable_until.max(last), facts.now)?;
         let late = facts.record_time != 0 && facts.record_time <= last;
         Ok(if late { Penalty::Liveness } else { Penalty::Safety })
     }
@@ -313,32 +330,30 @@ impl Judge {
     ) -> Result<(), Reason> {
         // The terms of a slot that was far ahead may have come after the accusation.
         require(facts.reserve_committer != committer, Reason::ReserveCommitter)?;
-        let signer = Signer::Committer(committer);
-        let accusation = standing(Fault::UnauthorizedSequencing, signer, (rollup_id, slot, 0), facts)?;
-        self.concludable(accusation.answerable_until, facts.now)
+        let accusation = standing(Fault::UnauthorizedSequencing, committer, (rollup_id, slot, 0), facts)?;
+        self.not_lapsed(accusation.answerable_until, facts.now)
     }
 
-    /// Whether an accusation that had to be borne until `until` (Unix seconds) can be concluded now.
-    pub(super) fn concludable(&self, until: u64, now: u64) -> Result<(), Reason> {
-        let from = until.saturating_add(1);
-        require(now >= from, Reason::TooEarly(from))?;
-        let last = from.saturating_add(self.times.conclude_seconds);
-        require(now <= last, Reason::TooLate(last))
+    /// Whether an accusation that was ripe after `ripe` (Unix seconds) can still be concluded.
+    pub(super) fn not_lapsed(&self, ripe: u64, now: u64) -> Result<(), Reason> {
+        let until = ripe.saturating_add(self.times.conclude_seconds);
+        require(now <= until, Reason::TooLate(until))
     }
 }
 
-/// The accusation of this, if it stands unanswered.
+/// The accusation of this, if it stands unanswered and can no longer be answered.
 pub(super) fn standing(
     fault: Fault,
-    signer: Signer,
+    signer: Address,
     place: (RollupId, Slot, u16),
     facts: &Facts,
 ) -> Result<&Accusation, Reason> {
     let of_this = |found: &&Accusation| {
         let found_place = (found.rollup_id, found.slot, found.segment);
-        (found.fault, found.signer, found_place, found.status) == (fault, signer, place, Status::Open)
+        (found.fault, found.signer, found_place) == (fault, signer, place)
     };
-    facts.accusation.as_ref().filter(of_this).ok_or(Reason::NotAccused)
+    let unanswered = |found: &&Accusation| found.status == Status::Open && facts.now > found.answerable_until;
+    facts.accusation.as_ref().filter(of_this).filter(unanswered).ok_or(Reason::NotAccused)
 }
 
 const fn answer_fault(error: &DelegationError) -> AnswerFault {
@@ -346,7 +361,7 @@ const fn answer_fault(error: &DelegationError) -> AnswerFault {
         DelegationError::WrongSlot(_) => AnswerFault::DelegationSlot,
         DelegationError::NoAllocation(_) => AnswerFault::Metadata,
         DelegationError::AllocationSlot(_) => AnswerFault::AllocationSlot,
-        DelegationError::NoEntry(_) => AnswerFault::NoEntry,
+        DelegationError::NoEntry(_) => AnswerFault::Entry,
         DelegationError::ReceiptSlot(_) => AnswerFault::ReceiptSlot,
         DelegationError::ReceiptHash => AnswerFault::ReceiptHash,
         DelegationError::TooLate { .. } => AnswerFault::ReceivedLate,

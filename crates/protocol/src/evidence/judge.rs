@@ -3,9 +3,7 @@
 //! The order of checks is the contracts': evidence decodes, fault known, the judged commitment's slasher, payload,
 //! leg and signer, time; then of each commitment in the evidence slasher, payload, signer; then places; then the fault.
 
-use super::{
-    Charge, Conviction, Facts, Fault, Judge, Penalty, Reason, Signer, Verdict, charge::Detail, require,
-};
+use super::{Charge, Conviction, Facts, Fault, Judge, Penalty, Reason, Verdict, charge::Detail, require};
 use crate::{
     RollupId, Slot, merkle,
     objects::{BundleCommitment, CommitmentKind, CommitmentType, Leg, Object, OrderingCommitment},
@@ -59,16 +57,10 @@ impl Judge {
             return Err(Reason::UnauthorizedCommitment);
         }
         let (rollup_id, slot, segment) = promised.place();
-        let guilty = |fault, penalty| {
-            Ok(Conviction { fault, signer: Signer::Committer(committer), rollup_id, slot, penalty })
-        };
+        let guilty = |fault, penalty| Ok(Conviction { fault, signer: committer, rollup_id, slot, penalty });
         let fault = match (&detail, &promised) {
             (Detail::MissedWindow(_), _) => {
-                let penalty = self.conclude_missed_window(
-                    Signer::Committer(committer),
-                    (rollup_id, slot, segment),
-                    facts,
-                )?;
+                let penalty = self.conclude_missed_window(committer, (rollup_id, slot, segment), facts)?;
                 return guilty(Fault::MissedWindow, penalty);
             }
             (Detail::UnauthorizedSequencing, _) => {

@@ -12,8 +12,9 @@ mod file;
 mod judge;
 mod reason;
 
-pub use accusation::{Accusation, Status, accusation_id};
+pub use accusation::{Accusation, Status, accusation_id, delegation_accusation_id};
 pub use charge::Charge;
+pub use delegations::proposer_id;
 pub use file::{
     AllocationEquivocation, AtomicityBreak, BrokenChain, Equivocation, Evidence, EvidenceFile,
     ForcedInclusionSkipped, Misallocation, MissedWindow, Omission, Payload, PostSeal, Promise, SignedPayload,
@@ -23,7 +24,6 @@ pub use reason::{AnswerFault, Reason};
 
 use crate::{RollupId, Slot, integer, objects::closed_set, signing::Network};
 use alloy_primitives::Address;
-use earnest_builder_types::BlsPublicKey;
 use serde::{Deserialize, Serialize};
 
 /// Slots after slot n in whose L1 blocks a batch still counts; later, or never, makes a missed window a safety fault.
@@ -106,22 +106,13 @@ pub enum Penalty {
     Liveness,
 }
 
-/// Who is accused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signer {
-    /// A committer, who signs commitments.
-    Committer(Address),
-    /// A proposer, who signs delegations.
-    Proposer(BlsPublicKey),
-}
-
 /// What is slashed for. Once for each (signer, rollup, slot, fault).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conviction {
     /// The fault.
     pub fault: Fault,
-    /// Who signed.
-    pub signer: Signer,
+    /// The committer; of a fault of delegations, [`proposer_id`] of the proposer's key.
+    pub signer: Address,
     /// The rollup harmed; 0 where it is none in particular.
     pub rollup_id: RollupId,
     /// The slot that it counts for.

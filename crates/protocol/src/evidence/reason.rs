@@ -34,8 +34,8 @@ pub enum Reason {
     /// The accused is not who signed.
     #[error("the accused operator did not sign")]
     NotOperator,
-    /// The evidence counts only from this time on, Unix seconds.
-    #[error("counts only from {0} on")]
+    /// The evidence counts only after this time, Unix seconds.
+    #[error("counts only after {0}")]
     TooEarly(u64),
     /// The evidence counted until this time, Unix seconds.
     #[error("counted until {0}")]
@@ -148,103 +148,84 @@ pub enum AnswerFault {
     #[error("malformed")]
     Malformed,
 
-    /// The receipt of constraints says otherwise: dropped for held, or held for dropped.
-    #[error("receipt status")]
-    ReceiptStatus,
-    /// The receipt is for another slot.
-    #[error("receipt slot")]
-    ReceiptSlot,
-    /// The receipt is of something else.
-    #[error("receipt hash")]
-    ReceiptHash,
-    /// The relay had it too late.
-    #[error("received late")]
-    ReceivedLate,
-    /// Not signed by the relay that the rollup's terms name.
-    #[error("relay signature")]
-    RelaySignature,
-
-    /// The constraints are for another slot.
-    #[error("message slot")]
-    MessageSlot,
+    // ---- To MissedWindow, and of its rebuttal.
+    /// The message, the constraint, the receipt or the result is for another slot.
+    #[error("slot")]
+    Slot,
     /// The message has no such constraint.
     #[error("index")]
     Index,
-    /// The constraint is not of type 1.
-    #[error("constraint type")]
-    ConstraintType,
-    /// The constraint's payload is not canonical.
-    #[error("payload")]
-    Payload,
-    /// The constraint is for another slot.
-    #[error("payload slot")]
-    PayloadSlot,
-    /// Not an EIP-1559 transaction to an address.
+    /// The constraint is not of type 1, or its payload is not canonical.
+    #[error("constraint")]
+    Constraint,
+    /// Not an EIP-1559 transaction of this chain to the Inbox, without ether and without an access list.
     #[error("transaction")]
     Transaction,
-    /// The transaction is for another chain.
-    #[error("chain id")]
-    ChainId,
-    /// The transaction is not to the Inbox.
-    #[error("recipient")]
-    Recipient,
-    /// The transaction carries ether, so the call would fail.
-    #[error("value")]
-    Value,
-    /// The transaction has an access list, which takes gas.
-    #[error("access list")]
-    AccessList,
     /// The transaction may run out of gas: see [`crate::inbox::least_gas`].
-    #[error("gas limit")]
-    GasLimit,
-    /// The transaction's input is no call of `submit`.
-    #[error("call")]
-    Call,
-    /// The Inbox would not record the batch.
+    #[error("gas")]
+    Gas,
+    /// The transaction's input is no batch that the Inbox would record.
     #[error("batch")]
     Batch,
     /// The batch's seal names another slasher.
-    #[error("seal slasher")]
-    SealSlasher,
+    #[error("slasher")]
+    Slasher,
     /// The batch's seal is of another rollup, slot or segment.
-    #[error("seal place")]
-    SealPlace,
+    #[error("place")]
+    Place,
     /// The batch's seal is another committer's.
-    #[error("seal signer")]
-    SealSigner,
+    #[error("committer")]
+    Committer,
+    /// The receipt or the result is of something else.
+    #[error("hash")]
+    Hash,
+    /// Not signed by the relay that the rollups' terms name.
+    #[error("relay")]
+    Relay,
+    /// The receipt says otherwise: dropped for held, or held for dropped.
+    #[error("status")]
+    Status,
+    /// The relay had the constraints too late.
+    #[error("late")]
+    Late,
     /// The relay is known to have dropped these constraints.
     #[error("dropped")]
     Dropped,
 
+    // ---- To UnauthorizedSequencing: why the delegation is not valid, and whom it names.
     /// The delegation is for another slot.
-    #[error("delegation slot")]
+    #[error("delegation's slot")]
     DelegationSlot,
     /// The delegation carries no allocation.
     #[error("metadata")]
     Metadata,
     /// The allocation is for another slot.
-    #[error("allocation slot")]
+    #[error("allocation's slot")]
     AllocationSlot,
-    /// The allocation has no entry for the rollup.
-    #[error("no entry")]
-    NoEntry,
-    /// The entry names another committer.
-    #[error("entry committer")]
-    EntryCommitter,
+    /// The receipt is for another slot.
+    #[error("receipt's slot")]
+    ReceiptSlot,
+    /// The receipt is of another delegation.
+    #[error("receipt's hash")]
+    ReceiptHash,
+    /// The relay had the delegation too late.
+    #[error("received late")]
+    ReceivedLate,
+    /// The delegate's key is no point of the curve.
+    #[error("delegate")]
+    Delegate,
+    /// The receipt is not the relay's.
+    #[error("relay's signature")]
+    RelaySignature,
     /// The proposer did not sign the delegation.
-    #[error("proposer signature")]
+    #[error("proposer's signature")]
     ProposerSignature,
+    /// The allocation has no entry that names the accused for the rollup.
+    #[error("entry")]
+    Entry,
 
+    // ---- To Misallocation.
     /// The delegation is not the one accused of.
     #[error("delegation")]
     Delegation,
-    /// The result is for another slot.
-    #[error("result slot")]
-    ResultSlot,
-    /// The result is of another allocation.
-    #[error("result hash")]
-    ResultHash,
-    /// The terms of the entries' rollups name different relays.
-    #[error("relays differ")]
-    RelaysDiffer,
 }

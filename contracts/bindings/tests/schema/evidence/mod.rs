@@ -3,9 +3,12 @@
 //! Each case is judged here by the Rust judge on every run; `contracts/tests` judges the same files in Solidity.
 
 mod cases;
+mod delegations;
+mod missed_window;
 mod orderings;
 mod pen;
 mod positions;
+mod unauthorized;
 
 pub(crate) use cases::Case;
 pub(crate) use pen::Pen;
