@@ -646,9 +646,14 @@ contract SlasherFaultsTest is SlasherFixture {
 
     function test_nothingIsDueInTheFirstSlots() public {
         OrderingCommitment memory first = microblock(0, 0, hashes(0, 1));
+        vm.warp(GENESIS_MS / 1000);
         inbox.enqueue(ROLLUP, "queued");
         first.slot = 95;
-        innocent(sign(first), evidenceOf(7, ""), IOrderingSlasher.NothingSkipped.selector);
+        SignedCommitment memory judged = sign(first);
+        vm.expectRevert(IOrderingSlasher.NothingSkipped.selector);
+        slasher.check(judged, evidenceOf(7, ""));
+        first.slot = 96;
+        slasher.check(sign(first), evidenceOf(7, ""));
     }
 
     /// What is queued now is due for any slot far ahead; the clock does not overflow.
