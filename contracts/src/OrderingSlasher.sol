@@ -163,7 +163,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
             }
             (slashAmountWei, rewarded) = _conclude(_idOf(fault, committer), fault, committer);
         } else {
-            _inTime(fault.slot);
             slashAmountWei = _charge(fault, committer);
         }
         (_rewarded, _harmed) = (rewarded, terms.revenueRecipient);
@@ -294,7 +293,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         if (amountWei == 0) revert NoCredit();
         _credit[msg.sender] = 0;
         // The receiver may do what it likes: its credit is spent. What it returns is not read.
-        // forge-lint: disable-next-line(low-level-calls)
         (bool sent,) = msg.sender.call{value: amountWei}("");
         if (!sent) revert EthTransferFailed();
     }
@@ -348,8 +346,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
 
     // ---- Judging.
 
-    /// @dev What the evidence shows of a commitment, and where it is counted. Whether it is in time, was judged before, or
-    /// needs an accusation is not looked at.
+    /// @dev What the evidence shows of a commitment, and where it is counted. Whether it was judged before, or needs an
+    /// accusation, which must have been brought in time, is not looked at.
     function _judge(Commitment calldata commitment, address committer, bytes calldata evidence)
         private
         view
@@ -365,6 +363,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
                 shown := pos
             }
             Leg memory leg = Orderings.readLeg(commitment, shown.leg);
+            _inTime(leg.slot);
             Positions.atomicityBreak(leg, shown, signer);
             return _ofLeg(kind, leg, commitment);
         }
@@ -372,6 +371,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
             return _ofLeg(kind, Orderings.readLeg(commitment, _legAt(pos)), commitment);
         }
         OrderingCommitment memory ordering = Orderings.read(commitment);
+        if (!_isAnswerable(kind)) _inTime(ordering.slot);
         if (kind == EQUIVOCATION) {
             EquivocationEvidence calldata shown;
             assembly ("memory-safe") {
@@ -565,7 +565,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     function _askJudge() private returns (bytes memory said) {
         bool holds;
         // The judge was made here, and what it returns is short.
-        // forge-lint: disable-next-line(low-level-calls)
         (holds, said) = address(ANSWER_JUDGE).call(msg.data);
         if (!holds) {
             assembly ("memory-safe") {

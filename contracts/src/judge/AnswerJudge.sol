@@ -93,7 +93,6 @@ contract AnswerJudge is SlotClock, ValidDelegation {
         if (answer.index >= answer.message.constraints.length) _bad("index");
         bytes calldata input = _batch(answer.message.constraints[answer.index], place.slot);
         // Nothing is taken from what the Inbox returns; it calls nobody.
-        // forge-lint: disable-next-line(low-level-calls)
         (bool taken,) = INBOX.call(input);
         if (!taken) _bad("batch");
         _seal(input, place);
@@ -162,7 +161,6 @@ contract AnswerJudge is SlotClock, ValidDelegation {
         if (relay == address(0)) _bad("relay");
         for (uint256 i = 0; i < allocation.entries.length; ++i) {
             // The entries are those of an auction: sixteen.
-            // forge-lint: disable-next-line(calls-loop)
             if (ROLLUPS.termsAt(allocation.entries[i].rollupId, message.slot).relay != relay) _bad("relay");
         }
     }
@@ -210,6 +208,8 @@ contract AnswerJudge is SlotClock, ValidDelegation {
             _bad("transaction");
         }
         if (call.gasLimit < BATCH_GAS + BATCH_GAS_PER_BYTE * input.length) _bad("gas");
+        // An input that is too short has no selector to compare.
+        // forge-lint: disable-next-line(unsafe-typecast)
         if (input.length < 4 || bytes4(input) != ISubmit.submit.selector) _bad("batch");
         return input;
     }

@@ -18,6 +18,11 @@ mod structs;
 use serde_json::Value;
 use std::path::Path;
 
+/// As [`assert_vectors`], for `tests/vectors/<folder>`.
+fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
+    assert_vectors(Path::new(folder).join(name), made);
+}
+
 /// Asserts that the vector file `name`, a path below `tests/vectors`, holds `made`, or writes it if the environment
 /// asks for that.
 fn assert_vectors(name: impl AsRef<Path>, made: &Value) {
@@ -27,9 +32,4 @@ fn assert_vectors(name: impl AsRef<Path>, made: &Value) {
     }
     let committed: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert!(&committed == made, "{} is not what the schema gives", path.display());
-}
-
-/// As [`assert_vectors`], for `tests/vectors/<folder>`.
-fn assert_vectors_in(folder: &str, name: &str, made: &Value) {
-    assert_vectors(Path::new(folder).join(name), made);
 }

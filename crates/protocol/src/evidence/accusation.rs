@@ -7,13 +7,14 @@
 use super::{
     AnswerFault, Charge, Facts, Fault, Judge, Penalty, RECORD_SLOTS, Reason,
     charge::{Detail, decode, decode_params},
+    require,
 };
 use crate::{
     RollupId, Slot,
     delegation::{DelegationError, TrustRoots, valid_delegation},
     inbox,
-    objects::{Authority, ConstraintStatus, InclusionPayload, Object},
-    signing::{MessageType, SigningError, sol_root},
+    objects::{Authority, CommitmentType, ConstraintStatus, InclusionPayload, Object, pubkey_from_sol},
+    signing::{EcdsaSignature, MessageType, sol_root},
     sol,
 };
 use alloy_consensus::{Transaction, TxEnvelope};
@@ -44,11 +45,11 @@ impl fmt::Display for Status {
 }
 
 /// An accusation, as far as judging it goes. Bond, accuser and answerer are the contract's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accusation {
     /// The fault.
     pub fault: Fault,
-    /// The accused committer; of Misallocation, [`super::proposer_id`] of the proposer's key.
+    /// The accused: the committer, or [`super::proposer_id`].
     pub signer: Address,
     /// The rollup; 0 for Misallocation.
     pub rollup_id: RollupId,
@@ -60,33 +61,38 @@ pub struct Accusation {
     pub judged: B256,
     /// Where it stands.
     pub status: Status,
-    /// Until when it can be answered, Unix seconds; after a rebuttal not before that.
+    /// Until when it can be answered, Unix seconds; if not, it can be concluded after that.
     pub answerable_until: u64,
     /// Until when the answer can be rebutted, Unix seconds.
     pub rebuttable_until: u64,
     /// The constraints that the answer stands on.
     pub constraints_hash: B256,
+    /// Constraints that answers stood on until they were rebutted.
+    pub dropped: Vec<B256>,
 }
 
 /// Names an accusation against a committer: `keccak256(abi.encode(fault, signer, rollupId, slot))`, for
 /// MissedWindow with the segment after that.
 #[must_use]
-pub fn accusation_id(fault: Fault, signer: Address, rollup: RollupId, slot: Slot, segment: u16) -> B256 {
+pub fn accusation_id(fault: Fault, committer: Address, rollup: RollupId, slot: Slot, segment: u16) -> B256 {
     let fault_word = u16::from(u8::from(fault));
     if fault == Fault::MissedWindow {
-        keccak256((fault_word, signer, rollup.0, slot.0, segment).abi_encode())
+        keccak256((fault_word, committer, rollup.0, slot.0, segment).abi_encode())
     } else {
-        keccak256((fault_word, signer, rollup.0, slot.0).abi_encode())
+        keccak256((fault_word, committer, rollup.0, slot.0).abi_encode())
     }
 }
 
-/// Names an accusation of Misallocation: `keccak256(abi.encode(fault, delegationHash))`.
+/// Names an accusation of Misallocation: `keccak256(abi.encode(fault, delegationHash, registrationRoot))`, for each
+/// operator that registered the proposer's key.
 #[must_use]
-pub fn delegation_accusation_id(delegation_hash: B256) -> B256 {
-    keccak256((u16::from(u8::from(Fault::Misallocation)), delegation_hash).abi_encode())
+pub fn delegation_accusation_id(delegation_hash: B256, registration_root: B256) -> B256 {
+    let fault_word = u16::from(u8::from(Fault::Misallocation));
+    keccak256((fault_word, delegation_hash, registration_root).abi_encode())
 }
 
-type Answer = (sol::SignedDelegation, sol::SignedAuctionResult);
+type DelegationAnswer = (sol::SignedDelegation, sol::SignedDelegationReceipt);
+type ResultAnswer = (sol::SignedDelegation, sol::SignedAuctionResult);
 
 impl Judge {
     /// Judges an accusation as it is brought.
@@ -105,31 +111,23 @@ impl Judge {
             }
         };
         let detail = Detail::decode(evidence, false)?;
-        let fault = match detail {
-            Detail::MissedWindow(_) => Fault::MissedWindow,
-            Detail::UnauthorizedSequencing => Fault::UnauthorizedSequencing,
-            _ => return Err(Reason::UnknownFault(evidence.get(31).copied().unwrap_or_default())),
-        };
+        let fault = detail.fault();
+        require(fault.needs_accusation(), Reason::UnknownFault(fault.into()))?;
         let promised = self.promised(&commitment.commitment, &detail)?;
-        if self.signer(commitment) != Some(*committer) {
-            return Err(Reason::NotOperator);
-        }
+        require(self.signer(commitment) == Some(*committer), Reason::NotOperator)?;
         let (rollup_id, slot, segment) = promised.place();
-        let start = self.clock.start_seconds(slot);
         let missed = fault == Fault::MissedWindow;
-        if missed && facts.now <= start {
-            return Err(Reason::TooEarly(start));
-        }
+        let start = self.clock.start_seconds(slot);
+        require(!missed || facts.now > start, Reason::TooEarly(start))?;
         self.in_time(slot, facts.now)?;
-        if missed && facts.record_time != 0 && facts.record_time <= start {
-            return Err(Reason::RecordedInTime);
+        if missed {
+            require(facts.record_time == 0 || facts.record_time > start, Reason::RecordedInTime)?;
+        } else {
+            require(facts.reserve_committer != *committer, Reason::ReserveCommitter)?;
         }
-        if !missed && facts.reserve_committer == *committer {
-            return Err(Reason::ReserveCommitter);
-        }
-        let segment = if missed { segment } else { 0 };
+        let place = (rollup_id, slot, if missed { segment } else { 0 });
         let judged = keccak256(&commitment.commitment.payload);
-        Ok(self.opened(fault, *committer, (rollup_id, slot, segment), judged, facts.now))
+        Ok(self.opened(fault, *committer, place, judged, facts.now))
     }
 
     pub(super) fn opened(
@@ -151,6 +149,7 @@ impl Judge {
             answerable_until: now.saturating_add(self.times.answer_seconds),
             rebuttable_until: 0,
             constraints_hash: B256::ZERO,
+            dropped: Vec::new(),
         }
     }
 
@@ -166,28 +165,26 @@ impl Judge {
         answer: &[u8],
         facts: &Facts,
     ) -> Result<Accusation, Reason> {
-        if accusation.status != Status::Open {
-            return Err(Reason::WrongStatus(accusation.status));
-        }
-        if facts.now > accusation.answerable_until {
-            return Err(Reason::TooLate(accusation.answerable_until));
-        }
+        require(accusation.status == Status::Open, Reason::WrongStatus(accusation.status))?;
+        let until = accusation.answerable_until;
+        require(facts.now <= until, Reason::TooLate(until))?;
         let bad = Reason::BadAnswer;
+        let closed = Accusation { status: Status::Closed, ..accusation.clone() };
         match accusation.fault {
             Fault::MissedWindow => {
                 let constraints_hash = self.answered_by_constraint(accusation, answer, facts).map_err(bad)?;
                 let rebuttable_until = facts.now.saturating_add(self.times.answer_seconds);
-                Ok(Accusation { status: Status::Answered, constraints_hash, rebuttable_until, ..*accusation })
+                Ok(Accusation { status: Status::Answered, constraints_hash, rebuttable_until, ..closed })
             }
             Fault::UnauthorizedSequencing => {
                 self.answered_by_delegation(accusation, answer, facts).map_err(bad)?;
-                Ok(Accusation { status: Status::Closed, ..*accusation })
+                Ok(closed)
             }
             _ => {
                 let (delegation, result) =
-                    decode_params::<Answer>(answer).ok_or(Reason::BadAnswer(AnswerFault::Malformed))?;
+                    decode_params::<ResultAnswer>(answer).ok_or(bad(AnswerFault::Malformed))?;
                 self.answered_by_result(accusation, &delegation, &result, facts).map_err(bad)?;
-                Ok(Accusation { status: Status::Closed, ..*accusation })
+                Ok(closed)
             }
         }
     }
@@ -202,75 +199,56 @@ impl Judge {
         let sol::ConstraintAnswer { message, index, receipt } =
             decode(answer).ok_or(AnswerFault::Malformed)?;
         let slot = accusation.slot;
-        if message.slot != slot.0 {
-            return Err(AnswerFault::Slot);
-        }
+        require(message.slot == slot.0, AnswerFault::Slot)?;
         let index = usize::try_from(index).map_err(|_| AnswerFault::Index)?;
         let constraint = message.constraints.get(index).ok_or(AnswerFault::Index)?;
-        if constraint.constraintType != 1 {
-            return Err(AnswerFault::Constraint);
-        }
+        let is_inclusion = constraint.constraintType == u64::from(CommitmentType::Inclusion);
+        require(is_inclusion, AnswerFault::Constraint)?;
         let inclusion =
             InclusionPayload::abi_decode(&constraint.payload).map_err(|_| AnswerFault::Constraint)?;
-        if inclusion.slot != slot {
-            return Err(AnswerFault::Slot);
-        }
+        require(inclusion.slot == slot, AnswerFault::Slot)?;
         self.carries_batch(&inclusion.signed_tx, accusation)?;
         let constraints_hash = keccak256(message.abi_encode());
-        let word = self.relay_word(accusation, &receipt, constraints_hash, facts)?;
-        if word != u8::from(ConstraintStatus::Held) {
-            return Err(AnswerFault::Status);
-        }
+        self.is_relays(accusation, &receipt, constraints_hash, facts)?;
+        require(receipt.receipt.status == u8::from(ConstraintStatus::Held), AnswerFault::Status)?;
         let cutoff = self.clock.start_ms(slot).saturating_sub(self.times.constraint_cutoff_ms.into());
-        if u128::from(receipt.receipt.receivedAtMs) >= cutoff {
-            return Err(AnswerFault::Late);
-        }
+        require(u128::from(receipt.receipt.receivedAtMs) < cutoff, AnswerFault::Late)?;
+        require(!accusation.dropped.contains(&constraints_hash), AnswerFault::Dropped)?;
         Ok(constraints_hash)
     }
 
     /// Whether an L1 transaction is one with which the Inbox records the segment for the accused.
     fn carries_batch(&self, raw: &[u8], accusation: &Accusation) -> Result<(), AnswerFault> {
         let tx = TxEnvelope::decode_2718_exact(raw).map_err(|_| AnswerFault::Transaction)?;
-        let to_inbox = tx.is_eip1559()
+        let is_call = tx.is_eip1559()
             && tx.chain_id() == Some(self.network.chain_id)
             && tx.to() == Some(self.inbox)
-            && tx.value().is_zero();
-        if !to_inbox {
-            return Err(AnswerFault::Transaction);
-        }
+            && tx.value().is_zero()
+            && tx.access_list().is_none_or(|list| list.is_empty());
+        require(is_call, AnswerFault::Transaction)?;
+        require(tx.gas_limit() >= inbox::least_gas(tx.input().len()), AnswerFault::Gas)?;
         let batch = inbox::decode_submit(tx.input(), &self.network).map_err(|_| AnswerFault::Batch)?;
+        require(batch.signed.commitment.slasher == self.slasher, AnswerFault::Slasher)?;
         let place = (batch.seal.rollup_id, batch.seal.slot, batch.seal.segment);
-        if place != (accusation.rollup_id, accusation.slot, accusation.segment) {
-            return Err(AnswerFault::Place);
-        }
-        if batch.signed.commitment.slasher != self.slasher {
-            return Err(AnswerFault::Slasher);
-        }
-        if batch.committer == accusation.signer { Ok(()) } else { Err(AnswerFault::Committer) }
+        let accused = (accusation.rollup_id, accusation.slot, accusation.segment);
+        require(place == accused, AnswerFault::Place)?;
+        require(batch.committer == accusation.signer, AnswerFault::Committer)
     }
 
-    /// What the rollup's relay says of the constraints.
-    fn relay_word(
+    /// Whether this is the rollup's relay's word on these constraints for the slot, whatever it says.
+    fn is_relays(
         &self,
         accusation: &Accusation,
         signed: &sol::SignedConstraintReceipt,
         constraints_hash: B256,
         facts: &Facts,
-    ) -> Result<u8, AnswerFault> {
+    ) -> Result<(), AnswerFault> {
         let receipt = &signed.receipt;
-        if receipt.slot != accusation.slot.0 {
-            return Err(AnswerFault::Slot);
-        }
-        if receipt.constraintsHash != constraints_hash {
-            return Err(AnswerFault::Hash);
-        }
+        require(receipt.slot == accusation.slot.0, AnswerFault::Slot)?;
+        require(receipt.constraintsHash == constraints_hash, AnswerFault::Hash)?;
         let root = sol_root(MessageType::ConstraintReceipt, receipt);
         let relay = self.recover(root, signed.signingId, signed.nonce, &signed.signature);
-        if relay == Some(facts.relay_of(accusation.rollup_id)) {
-            Ok(receipt.status)
-        } else {
-            Err(AnswerFault::Relay)
-        }
+        require(relay == Some(facts.relay_of(accusation.rollup_id)), AnswerFault::Relay)
     }
 
     /// A valid delegation names the accused for the rollup.
@@ -280,12 +258,21 @@ impl Judge {
         answer: &[u8],
         facts: &Facts,
     ) -> Result<(), AnswerFault> {
-        let authority = Authority::abi_decode(answer).map_err(|_| AnswerFault::Malformed)?;
+        let (delegation, mut receipt) =
+            decode_params::<DelegationAnswer>(answer).ok_or(AnswerFault::Malformed)?;
+        // A signature of another length is nobody's, as one of zeros is.
+        if receipt.signature.len() != EcdsaSignature::len_bytes() {
+            receipt.signature = EcdsaSignature::ZERO.into();
+        }
+        require(pubkey_from_sol(&delegation.delegation.delegate).is_ok(), AnswerFault::Delegate)?;
+        // What is left that is no point is the proposer's.
+        let authority =
+            Authority::try_from((delegation, receipt)).map_err(|_| AnswerFault::ProposerSignature)?;
         let relay = facts.relay_of(accusation.rollup_id);
         let roots = TrustRoots { network: self.network, relay, proposer: None };
         let holding = valid_delegation(&authority, accusation.rollup_id, accusation.slot, &roots)
             .map_err(|error| answer_fault(&error))?;
-        if holding.entry.committer == accusation.signer { Ok(()) } else { Err(AnswerFault::Entry) }
+        require(holding.entry.committer == accusation.signer, AnswerFault::Entry)
     }
 
     /// Judges a rebuttal, `abi.encode(SignedConstraintReceipt)`: the relay dropped what the answer stands on.
@@ -298,24 +285,22 @@ impl Judge {
         rebuttal: &[u8],
         facts: &Facts,
     ) -> Result<Accusation, Reason> {
-        if accusation.status != Status::Answered {
-            return Err(Reason::WrongStatus(accusation.status));
-        }
-        if facts.now > accusation.rebuttable_until {
-            return Err(Reason::TooLate(accusation.rebuttable_until));
-        }
+        require(accusation.status == Status::Answered, Reason::WrongStatus(accusation.status))?;
+        let until = accusation.rebuttable_until;
+        require(facts.now <= until, Reason::TooLate(until))?;
         let bad = Reason::BadAnswer;
         let dropped: sol::SignedConstraintReceipt = decode(rebuttal).ok_or(bad(AnswerFault::Malformed))?;
-        let word = self.relay_word(accusation, &dropped, accusation.constraints_hash, facts).map_err(bad)?;
-        if word != u8::from(ConstraintStatus::Dropped) {
-            return Err(bad(AnswerFault::Status));
-        }
+        let hash = accusation.constraints_hash;
+        self.is_relays(accusation, &dropped, hash, facts).map_err(bad)?;
+        let is_dropped = dropped.receipt.status == u8::from(ConstraintStatus::Dropped);
+        require(is_dropped, bad(AnswerFault::Status))?;
         Ok(Accusation {
             status: Status::Open,
-            // A late rebuttal leaves as much time to conclude as an accusation that was never answered has.
-            answerable_until: accusation.answerable_until.max(facts.now),
+            // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
+            answerable_until: accusation.answerable_until.max(facts.now.saturating_sub(1)),
             rebuttable_until: 0,
             constraints_hash: B256::ZERO,
+            dropped: accusation.dropped.iter().copied().chain([hash]).collect(),
             ..*accusation
         })
     }
@@ -327,11 +312,9 @@ impl Judge {
         (rollup_id, slot, segment): (RollupId, Slot, u16),
         facts: &Facts,
     ) -> Result<Penalty, Reason> {
-        let accusation = self.standing(Fault::MissedWindow, signer, (rollup_id, slot, segment), facts)?;
+        let accusation = standing(Fault::MissedWindow, signer, (rollup_id, slot, segment), facts)?;
         let last = self.clock.start_seconds(Slot(slot.0.saturating_add(RECORD_SLOTS)));
-        if facts.now <= last {
-            return Err(Reason::TooEarly(last));
-        }
+        require(facts.now > last, Reason::TooEarly(last))?;
         self.not_lapsed(accusation.answerable_until.max(last), facts.now)?;
         let late = facts.record_time != 0 && facts.record_time <= last;
         Ok(if late { Penalty::Liveness } else { Penalty::Safety })
@@ -340,48 +323,51 @@ impl Judge {
     /// Ends an accusation of UnauthorizedSequencing.
     pub(super) fn conclude_unauthorized(
         &self,
-        signer: Address,
+        committer: Address,
         rollup_id: RollupId,
         slot: Slot,
         facts: &Facts,
     ) -> Result<(), Reason> {
-        let accusation = self.standing(Fault::UnauthorizedSequencing, signer, (rollup_id, slot, 0), facts)?;
+        // The terms of a slot that was far ahead may have come after the accusation.
+        require(facts.reserve_committer != committer, Reason::ReserveCommitter)?;
+        let accusation = standing(Fault::UnauthorizedSequencing, committer, (rollup_id, slot, 0), facts)?;
         self.not_lapsed(accusation.answerable_until, facts.now)
     }
 
-    /// The accusation of this, if it stands unanswered and can no longer be answered.
-    pub(super) fn standing<'a>(
-        &self,
-        fault: Fault,
-        signer: Address,
-        place: (RollupId, Slot, u16),
-        facts: &'a Facts,
-    ) -> Result<&'a Accusation, Reason> {
-        let of_this = |found: &&Accusation| {
-            (found.fault, found.signer, (found.rollup_id, found.slot, found.segment))
-                == (fault, signer, place)
-        };
-        let standing =
-            |found: &&Accusation| found.status == Status::Open && facts.now > found.answerable_until;
-        facts.accusation.as_ref().filter(of_this).filter(standing).ok_or(Reason::NotAccused)
-    }
-
-    /// Whether an accusation that was ripe at `ripe` can still be concluded.
+    /// Whether an accusation that was ripe after `ripe` (Unix seconds) can still be concluded.
     pub(super) fn not_lapsed(&self, ripe: u64, now: u64) -> Result<(), Reason> {
         let until = ripe.saturating_add(self.times.conclude_seconds);
-        if now > until { Err(Reason::TooLate(until)) } else { Ok(()) }
+        require(now <= until, Reason::TooLate(until))
     }
+}
+
+/// The accusation of this, if it stands unanswered and can no longer be answered.
+pub(super) fn standing(
+    fault: Fault,
+    signer: Address,
+    place: (RollupId, Slot, u16),
+    facts: &Facts,
+) -> Result<&Accusation, Reason> {
+    let of_this = |found: &&Accusation| {
+        let found_place = (found.rollup_id, found.slot, found.segment);
+        (found.fault, found.signer, found_place) == (fault, signer, place)
+    };
+    let unanswered = |found: &&Accusation| found.status == Status::Open && facts.now > found.answerable_until;
+    facts.accusation.as_ref().filter(of_this).filter(unanswered).ok_or(Reason::NotAccused)
 }
 
 const fn answer_fault(error: &DelegationError) -> AnswerFault {
     match error {
-        DelegationError::WrongSlot(_) | DelegationError::ReceiptSlot(_) => AnswerFault::Slot,
-        DelegationError::NoAllocation(_) | DelegationError::AllocationSlot(_) => AnswerFault::Allocation,
+        DelegationError::WrongSlot(_) => AnswerFault::DelegationSlot,
+        DelegationError::NoAllocation(_) => AnswerFault::Metadata,
+        DelegationError::AllocationSlot(_) => AnswerFault::AllocationSlot,
         DelegationError::NoEntry(_) => AnswerFault::Entry,
-        DelegationError::ReceiptHash => AnswerFault::Hash,
-        DelegationError::TooLate { .. } => AnswerFault::Late,
-        DelegationError::RelaySignature(SigningError::Object(_)) => AnswerFault::Malformed,
-        DelegationError::RelaySignature(_) => AnswerFault::Relay,
-        DelegationError::WrongProposer | DelegationError::ProposerSignature(_) => AnswerFault::Proposer,
+        DelegationError::ReceiptSlot(_) => AnswerFault::ReceiptSlot,
+        DelegationError::ReceiptHash => AnswerFault::ReceiptHash,
+        DelegationError::TooLate { .. } => AnswerFault::ReceivedLate,
+        DelegationError::RelaySignature(_) => AnswerFault::RelaySignature,
+        DelegationError::WrongProposer | DelegationError::ProposerSignature(_) => {
+            AnswerFault::ProposerSignature
+        }
     }
 }

@@ -7,6 +7,7 @@ use alloy_sol_types::{SolType, SolValue, abi::TokenSeq, sol_data};
 
 /// A charge: what is judged, and the evidence beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one at a time is judged")]
 pub enum Charge {
     /// Against a committer: `Registry.slashCommitment(registrationRoot, commitment, evidence)`, or
     /// `OrderingSlasher.accuse` with the same.
@@ -129,6 +130,20 @@ where
 }
 
 impl Detail {
+    pub(super) const fn fault(&self) -> Fault {
+        match self {
+            Self::Equivocation(_) => Fault::Equivocation,
+            Self::BrokenChain(_) => Fault::BrokenChain,
+            Self::PostSeal(_) => Fault::PostSeal,
+            Self::Omission(_) => Fault::Omission,
+            Self::AtomicityBreak(_) => Fault::AtomicityBreak,
+            Self::MissedWindow(_) => Fault::MissedWindow,
+            Self::ForcedInclusionSkipped => Fault::ForcedInclusionSkipped,
+            Self::UnauthorizedSequencing => Fault::UnauthorizedSequencing,
+            Self::Misallocation => Fault::Misallocation,
+        }
+    }
+
     /// Reads the evidence of a charge against a commitment, or a delegation.
     pub(super) fn decode(evidence: &[u8], against_delegation: bool) -> Result<Self, Reason> {
         let (fault, detail) =

@@ -1,9 +1,12 @@
 //! Faults of proposers: two delegations for one slot, and a delegation that carries another outcome than the market's.
 
-use super::{Accusation, AnswerFault, Conviction, Facts, Fault, Judge, Penalty, Reason, charge::Detail};
+use super::{
+    Accusation, AnswerFault, Conviction, Facts, Fault, Judge, Penalty, Reason, accusation::standing,
+    charge::Detail, require,
+};
 use crate::{
     RollupId, Slot,
-    objects::{Object, SlotAllocation, pubkey_from_sol, signature_from_sol},
+    objects::{AllocationEntry, Object, SlotAllocation, pubkey_from_sol, signature_from_sol},
     signing::{MessageType, sol_root},
     sol,
 };
@@ -35,7 +38,13 @@ impl Judge {
         }
         self.is_signed(one)?;
         self.is_signed(other)?;
-        Ok(against_proposer(Fault::AllocationEquivocation, &one.delegation))
+        Ok(Conviction {
+            fault: Fault::AllocationEquivocation,
+            signer: proposer_id(&one.delegation.proposer),
+            rollup_id: RollupId(0),
+            slot: Slot(one.delegation.slot),
+            penalty: Penalty::Safety,
+        })
     }
 
     pub(super) fn judge_delegation(
@@ -45,15 +54,14 @@ impl Judge {
         facts: &Facts,
     ) -> Result<Conviction, Reason> {
         self.is_signed(delegation)?;
+        let signer = proposer_id(&delegation.delegation.proposer);
         Detail::decode(evidence, true)?;
-        let conviction = against_proposer(Fault::Misallocation, &delegation.delegation);
-        let place = (RollupId(0), conviction.slot, 0);
-        let accusation = self.standing(Fault::Misallocation, conviction.signer, place, facts)?;
-        if accusation.judged != delegation_hash(&delegation.delegation) {
-            return Err(Reason::NotAccused);
-        }
+        let (rollup_id, slot) = (RollupId(0), Slot(delegation.delegation.slot));
+        let of_this = |found: &&Accusation| found.judged == delegation_hash(&delegation.delegation);
+        let accusation = standing(Fault::Misallocation, signer, (rollup_id, slot, 0), facts)?;
+        let accusation = Some(accusation).filter(of_this).ok_or(Reason::NotAccused)?;
         self.not_lapsed(accusation.answerable_until, facts.now)?;
-        Ok(conviction)
+        Ok(Conviction { fault: Fault::Misallocation, signer, rollup_id, slot, penalty: Penalty::Safety })
     }
 
     pub(super) fn accuse_delegation(
@@ -62,12 +70,12 @@ impl Judge {
         facts: &Facts,
     ) -> Result<Accusation, Reason> {
         self.is_signed(delegation)?;
+        let signer = proposer_id(&delegation.delegation.proposer);
         let slot = Slot(delegation.delegation.slot);
         self.in_time(slot, facts.now)?;
         if allocation(&delegation.delegation).is_none_or(|allocation| allocation.entries.is_empty()) {
             return Err(Reason::NoEntries);
         }
-        let signer = proposer_id(&delegation.delegation.proposer);
         let judged = delegation_hash(&delegation.delegation);
         Ok(self.opened(Fault::Misallocation, signer, (RollupId(0), slot, 0), judged, facts.now))
     }
@@ -83,7 +91,7 @@ impl Judge {
         if delegation_hash(&delegation.delegation) != accusation.judged {
             return Err(AnswerFault::Delegation);
         }
-        let allocation = allocation(&delegation.delegation).ok_or(AnswerFault::Allocation)?;
+        let allocation = allocation(&delegation.delegation).ok_or(AnswerFault::Metadata)?;
         if signed.result.slot != accusation.slot.0 {
             return Err(AnswerFault::Slot);
         }
@@ -91,13 +99,9 @@ impl Judge {
             return Err(AnswerFault::Hash);
         }
         let root = sol_root(MessageType::AuctionResult, &signed.result);
-        let signer = self.recover(root, signed.signingId, signed.nonce, &signed.signature);
-        let relay = signer.ok_or(AnswerFault::Relay)?;
-        if allocation.entries.iter().all(|entry| facts.relay_of(entry.rollup_id) == relay) {
-            Ok(())
-        } else {
-            Err(AnswerFault::Relay)
-        }
+        let relay = self.recover(root, signed.signingId, signed.nonce, &signed.signature);
+        let is_relay = |entry: &AllocationEntry| relay == Some(facts.relay_of(entry.rollup_id));
+        require(allocation.entries.iter().all(is_relay), AnswerFault::Relay)
     }
 
     /// Whether the delegation's proposer signed it.
@@ -117,18 +121,8 @@ fn delegation_hash(delegation: &sol::Delegation) -> B256 {
     keccak256(delegation.abi_encode())
 }
 
-/// The allocation for the delegation's own slot that it carries.
+/// The allocation for its own slot that it carries.
 fn allocation(delegation: &sol::Delegation) -> Option<SlotAllocation> {
     let allocation = SlotAllocation::from_metadata(&delegation.metadata).ok()?;
     (allocation.slot.0 == delegation.slot).then_some(allocation)
-}
-
-fn against_proposer(fault: Fault, delegation: &sol::Delegation) -> Conviction {
-    Conviction {
-        fault,
-        signer: proposer_id(&delegation.proposer),
-        rollup_id: RollupId(0),
-        slot: Slot(delegation.slot),
-        penalty: Penalty::Safety,
-    }
 }

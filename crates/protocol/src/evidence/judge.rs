@@ -3,7 +3,7 @@
 //! The order of checks is the contracts': evidence decodes, fault known, the judged commitment's slasher, payload,
 //! leg and signer, time; then of each commitment in the evidence slasher, payload, signer; then places; then the fault.
 
-use super::{Charge, Conviction, Facts, Fault, Judge, Penalty, Reason, Verdict, charge::Detail};
+use super::{Charge, Conviction, Facts, Fault, Judge, Penalty, Reason, Verdict, charge::Detail, require};
 use crate::{
     RollupId, Slot, merkle,
     objects::{BundleCommitment, CommitmentKind, CommitmentType, Leg, Object, OrderingCommitment},
@@ -199,10 +199,6 @@ const fn segment(ordering: &OrderingCommitment) -> (RollupId, Slot, u16) {
     (ordering.rollup_id, ordering.slot, ordering.segment)
 }
 
-fn require(holds: bool, reason: Reason) -> Result<(), Reason> {
-    if holds { Ok(()) } else { Err(reason) }
-}
-
 fn equivocation(judged: &OrderingCommitment, other: &OrderingCommitment) -> Result<(), Reason> {
     let same_place = segment(judged) == segment(other) && judged.number == other.number;
     require(same_place, Reason::OtherPlace)?;
@@ -239,7 +235,6 @@ fn omission(
 ) -> Result<(), Reason> {
     require(segment(judged) == segment(seal), Reason::OtherPlace)?;
     require(seal.kind.is_seal(), Reason::NotASeal)?;
-    require(!judged.kind.is_seal(), Reason::IndexOutside)?;
     in_microblock(judged, detail.index, &detail.txHash, &detail.path)?;
     if in_seal(seal, detail.index, &detail.sealedTxHash, &detail.sealedPath)? {
         require(detail.txHash != detail.sealedTxHash, Reason::SameTransaction)?;

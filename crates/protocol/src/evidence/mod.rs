@@ -248,3 +248,7 @@ impl Facts {
         other.map_or(self.relay, |(_, relay)| *relay)
     }
 }
+
+fn require<E>(holds: bool, error: E) -> Result<(), E> {
+    if holds { Ok(()) } else { Err(error) }
+}

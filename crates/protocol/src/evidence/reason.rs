@@ -144,10 +144,12 @@ impl Reason {
 /// Where an answer or a rebuttal fails: the string of `BadAnswer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerFault {
-    /// The bytes are not the canonical encoding of an answer.
+    /// The bytes are not the canonical encoding of an answer: no call that the contract takes.
     #[error("malformed")]
     Malformed,
-    /// Something in it is for another slot.
+
+    // ---- To MissedWindow, and of its rebuttal.
+    /// The message, the constraint, the receipt or the result is for another slot.
     #[error("slot")]
     Slot,
     /// The message has no such constraint.
@@ -156,42 +158,73 @@ pub enum AnswerFault {
     /// The constraint is not of type 1, or its payload is not canonical.
     #[error("constraint")]
     Constraint,
-    /// Not an EIP-1559 transaction of this chain, without value, to the Inbox.
+    /// Not an EIP-1559 transaction of this chain to the Inbox, without ether and without an access list.
     #[error("transaction")]
     Transaction,
+    /// The transaction may run out of gas: see [`crate::inbox::least_gas`].
+    #[error("gas")]
+    Gas,
     /// The transaction's input is no batch that the Inbox would record.
     #[error("batch")]
     Batch,
-    /// The batch is of another rollup, slot or segment.
-    #[error("place")]
-    Place,
     /// The batch's seal names another slasher.
     #[error("slasher")]
     Slasher,
+    /// The batch's seal is of another rollup, slot or segment.
+    #[error("place")]
+    Place,
     /// The batch's seal is another committer's.
     #[error("committer")]
     Committer,
-    /// The receipt or result is of something else.
+    /// The receipt or the result is of something else.
     #[error("hash")]
     Hash,
-    /// The receipt says otherwise: dropped for held, or held for dropped.
-    #[error("status")]
-    Status,
-    /// The relay had it too late.
-    #[error("late")]
-    Late,
     /// Not signed by the relay that the rollups' terms name.
     #[error("relay")]
     Relay,
-    /// The delegation carries no allocation for its slot.
-    #[error("allocation")]
-    Allocation,
+    /// The receipt says otherwise: dropped for held, or held for dropped.
+    #[error("status")]
+    Status,
+    /// The relay had the constraints too late.
+    #[error("late")]
+    Late,
+    /// The relay is known to have dropped these constraints.
+    #[error("dropped")]
+    Dropped,
+
+    // ---- To UnauthorizedSequencing: why the delegation is not valid, and whom it names.
+    /// The delegation is for another slot.
+    #[error("delegation's slot")]
+    DelegationSlot,
+    /// The delegation carries no allocation.
+    #[error("metadata")]
+    Metadata,
+    /// The allocation is for another slot.
+    #[error("allocation's slot")]
+    AllocationSlot,
+    /// The receipt is for another slot.
+    #[error("receipt's slot")]
+    ReceiptSlot,
+    /// The receipt is of another delegation.
+    #[error("receipt's hash")]
+    ReceiptHash,
+    /// The relay had the delegation too late.
+    #[error("received late")]
+    ReceivedLate,
+    /// The delegate's key is no point of the curve.
+    #[error("delegate")]
+    Delegate,
+    /// The receipt is not the relay's.
+    #[error("relay's signature")]
+    RelaySignature,
+    /// The proposer did not sign the delegation.
+    #[error("proposer's signature")]
+    ProposerSignature,
     /// The allocation has no entry that names the accused for the rollup.
     #[error("entry")]
     Entry,
-    /// The proposer did not sign the delegation.
-    #[error("proposer")]
-    Proposer,
+
+    // ---- To Misallocation.
     /// The delegation is not the one accused of.
     #[error("delegation")]
     Delegation,

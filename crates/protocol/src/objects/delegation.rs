@@ -158,7 +158,17 @@ impl Authority {
         if pair.abi_encode_params() != bytes {
             return Err(ObjectError::NotCanonical);
         }
-        let (delegation, receipt) = pair;
+        pair.try_into()
+    }
+}
+
+impl TryFrom<(sol::SignedDelegation, sol::SignedDelegationReceipt)> for Authority {
+    type Error = ObjectError;
+
+    fn try_from(
+        (delegation, receipt): (sol::SignedDelegation, sol::SignedDelegationReceipt),
+    ) -> Result<Self, ObjectError> {
+        let signature = receipt.signature.as_ref();
         Ok(Self {
             delegation: Signed {
                 signature: signature_from_sol(&delegation.signature)?,
@@ -170,11 +180,7 @@ impl Authority {
                 message: receipt.receipt.try_into()?,
                 nonce: receipt.nonce,
                 signing_id: receipt.signingId,
-                signature: receipt
-                    .signature
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_| ObjectError::Field("signature"))?,
+                signature: signature.try_into().map_err(|_| ObjectError::Field("signature"))?,
             },
         })
     }

@@ -1,11 +1,13 @@
 //! A case, what the judge must say of it, and the file of a fault's cases.
 
-use super::{NOW, committer_address, judge};
-use alloy_primitives::{Address, Bytes, hex};
+use super::{NOW, committer_address};
+use alloy_primitives::{Address, B256, Bytes, hex};
 use alloy_sol_types::SolValue;
 use earnest_protocol::{
     RollupId,
-    evidence::{Accusation, Charge, Conviction, EvidenceFile, Facts, Fault, Judge, Penalty, Reason, Verdict},
+    evidence::{
+        Charge, Conviction, EvidenceFile, Facts, Fault, Judge, Penalty, Reason, Verdict, accusation_id,
+    },
     objects::CommitmentType,
     sol,
 };
@@ -19,11 +21,11 @@ pub(crate) enum Stage {
     Judge,
     /// `accuse`.
     Accuse,
-    /// `accuse` at `accused_at`, then the answer.
+    /// The answer, after all that the case has of accusation, answer and rebuttal.
     Answer,
-    /// `accuse`, the answer at `answered_at`, then the rebuttal.
+    /// The rebuttal, after the same.
     Rebut,
-    /// All that the case has of accusation, answer and rebuttal, then `slash`.
+    /// `slash`, after the same.
     Conclude,
 }
 
@@ -94,6 +96,72 @@ impl Case {
         Self::new(name, charge, Expected::Innocent, reason)
     }
 
+    /// The same as an accusation.
+    pub(crate) fn accused(mut self) -> Self {
+        self.stage = Stage::Accuse;
+        if self.expected != Expected::Innocent {
+            self.expected = Expected::Guilty(None);
+        }
+        self
+    }
+
+    /// The same as the end of an accusation brought at `accused_at`: a slash of this class, if any.
+    pub(crate) fn concluded(mut self, accused_at: u64, penalty: Penalty) -> Self {
+        (self.stage, self.accused_at) = (Stage::Conclude, accused_at);
+        if self.expected != Expected::Innocent {
+            self.expected = Expected::Guilty(Some(penalty));
+        }
+        self
+    }
+
+    /// The same, answered at `answered_at`.
+    pub(crate) fn answered(mut self, answered_at: u64, answer: &Bytes) -> Self {
+        (self.answered_at, self.answer) = (answered_at, answer.clone());
+        self
+    }
+
+    /// The same, its answer rebutted at `rebutted_at`.
+    pub(crate) fn rebutted(mut self, rebutted_at: u64, rebuttal: &Bytes) -> Self {
+        (self.rebutted_at, self.rebuttal) = (rebutted_at, rebuttal.clone());
+        self
+    }
+
+    /// An answer that clears the accused, or is refused with this error (and, for `BadAnswer`, string).
+    pub(crate) fn answer(
+        name: &str,
+        charge: Charge,
+        accused_at: u64,
+        answer: Bytes,
+        refused: Option<(&'static str, &'static str)>,
+    ) -> Self {
+        let (expected, (reverts, bad_answer)) = match refused {
+            Some(refused) => (Expected::Guilty(None), refused),
+            None => (Expected::Innocent, ("", "")),
+        };
+        let mut case = Self::new(name, charge, expected, reverts);
+        (case.stage, case.accused_at) = (Stage::Answer, accused_at);
+        (case.answer, case.bad_answer) = (answer, bad_answer);
+        case
+    }
+
+    /// A rebuttal of the answer given at `answered_at`, which puts the accused back, or is refused.
+    pub(crate) fn rebuttal(
+        name: &str,
+        charge: Charge,
+        accused_at: u64,
+        rebuttal: Bytes,
+        refused: Option<(&'static str, &'static str)>,
+    ) -> Self {
+        let (expected, (reverts, bad_answer)) = match refused {
+            Some(refused) => (Expected::Innocent, refused),
+            None => (Expected::Guilty(None), ("", "")),
+        };
+        let mut case = Self::new(name, charge, expected, reverts);
+        (case.stage, case.accused_at) = (Stage::Rebut, accused_at);
+        (case.rebuttal, case.bad_answer) = (rebuttal, bad_answer);
+        case
+    }
+
     pub(crate) fn at(mut self, now: u64) -> Self {
         self.facts.now = now;
         self
@@ -105,7 +173,7 @@ impl Case {
     }
 
     /// Judges the case, and asserts that what is expected comes of it.
-    fn check(&self, fault: Fault, judge: &Judge) -> Option<Conviction> {
+    fn check(&self, fault: Fault, judge: &Judge) -> (Option<Conviction>, B256) {
         let name = format!("{}: {}", fault.name(), self.name);
         let found = self.run(judge);
         let reverts = found.as_ref().err().map_or("", Reason::name);
@@ -127,46 +195,45 @@ impl Case {
             assert_eq!(penalty, expected, "{name}");
         }
         assert!(conviction.is_none_or(|conviction| conviction.fault == fault), "{name}");
-        conviction
+        let opened = judge.accuse(&self.charge, &self.facts).ok().filter(|_| self.stage == Stage::Accuse);
+        let accusation = match (opened, &self.charge) {
+            (Some(opened), Charge::Commitment { committer, .. }) => {
+                accusation_id(fault, *committer, opened.rollup_id, opened.slot, opened.segment)
+            }
+            _ => B256::ZERO,
+        };
+        (conviction, accusation)
     }
 
-    /// What the case's last call gives.
+    /// What the case's last call gives, after accusation, answer and rebuttal as far as it has them.
     fn run(&self, judge: &Judge) -> Result<Option<Conviction>, Reason> {
         let facts = |now: u64| Facts { now, ..self.facts.clone() };
-        let slash = |accusation: Option<Accusation>| {
-            let facts = Facts { accusation, ..self.facts.clone() };
-            match judge.judge(&self.charge, &facts) {
-                Verdict::Guilty(conviction) => Ok(Some(conviction)),
-                Verdict::Innocent(reason) => Err(reason),
-            }
-        };
-        let accused = || judge.accuse(&self.charge, &facts(self.accused_at)).unwrap();
-        let answered = |accusation: &Accusation| {
-            judge.answer(accusation, &self.answer, &facts(self.answered_at)).unwrap()
-        };
+        let mut accusation = None;
+        if self.accused_at != 0 {
+            accusation = Some(judge.accuse(&self.charge, &facts(self.accused_at)).unwrap());
+        }
+        if self.answered_at != 0 {
+            let answered = judge.answer(&accusation.unwrap(), &self.answer, &facts(self.answered_at));
+            accusation = Some(answered.unwrap());
+        }
+        if self.rebutted_at != 0 {
+            let rebutted = judge.rebut(&accusation.unwrap(), &self.rebuttal, &facts(self.rebutted_at));
+            accusation = Some(rebutted.unwrap());
+        }
         match self.stage {
-            Stage::Judge => slash(None),
             Stage::Accuse => judge.accuse(&self.charge, &self.facts).map(|_| None),
-            Stage::Answer => judge.answer(&accused(), &self.answer, &self.facts).map(|_| None),
-            Stage::Rebut => {
-                let answered = if self.answered_at == 0 { accused() } else { answered(&accused()) };
-                judge.rebut(&answered, &self.rebuttal, &self.facts).map(|_| None)
-            }
-            Stage::Conclude if self.accused_at == 0 => slash(None),
-            Stage::Conclude => {
-                let mut accusation = accused();
-                if self.answered_at != 0 {
-                    accusation = answered(&accusation);
+            Stage::Answer => judge.answer(&accusation.unwrap(), &self.answer, &self.facts).map(|_| None),
+            Stage::Rebut => judge.rebut(&accusation.unwrap(), &self.rebuttal, &self.facts).map(|_| None),
+            Stage::Judge | Stage::Conclude => {
+                match judge.judge(&self.charge, &Facts { accusation, ..self.facts.clone() }) {
+                    Verdict::Guilty(conviction) => Ok(Some(conviction)),
+                    Verdict::Innocent(reason) => Err(reason),
                 }
-                if self.rebutted_at != 0 {
-                    accusation = judge.rebut(&accusation, &self.rebuttal, &facts(self.rebutted_at)).unwrap();
-                }
-                slash(Some(accusation))
             }
         }
     }
 
-    fn to_json(&self, conviction: Option<Conviction>) -> Value {
+    fn to_json(&self, conviction: Option<Conviction>, accusation: B256) -> Value {
         let (committer, commitment, delegation) = match &self.charge {
             Charge::Commitment { committer, .. } => (*committer, self.charge.judged_bytes(), Bytes::new()),
             _ => (Address::ZERO, Bytes::new(), self.charge.judged_bytes()),
@@ -208,6 +275,7 @@ impl Case {
             "answer": self.answer,
             "rebuttedAt": self.rebutted_at,
             "rebuttal": self.rebuttal,
+            "accusation": accusation,
             "penalty": penalty,
             "signer": signer,
             "rollupId": rollup_id.to_string(),
@@ -238,23 +306,23 @@ pub(crate) fn charge_of(commitment: sol::SignedCommitment, evidence: Bytes) -> C
 }
 
 /// Judges the cases, and asserts or writes the fault's file.
-pub(crate) fn write(fault: Fault, cases: &[Case]) {
-    let judge = judge();
+pub(crate) fn write(fault: Fault, judge: &Judge, cases: &[Case]) {
     let mut names = HashSet::new();
     let mut counts = (0, 0);
     let cases: Vec<Value> = cases
         .iter()
         .map(|case| {
-            assert!(names.insert(case.name.as_str()), "two cases named {}", case.name);
-            let conviction = case.check(fault, &judge);
-            let has_file = case.check_file(&judge);
+            let unique = names.insert((case.stage.name(), case.name.as_str()));
+            assert!(unique, "two cases named {}", case.name);
+            let (conviction, accusation) = case.check(fault, judge);
+            let has_file = case.check_file(judge);
             if case.expected == Expected::Innocent {
                 counts.1 += 1;
             } else {
                 counts.0 += 1;
                 assert!(has_file, "{} has no file", case.name);
             }
-            case.to_json(conviction)
+            case.to_json(conviction, accusation)
         })
         .collect();
     assert!(counts.0 >= 10 && counts.1 >= 10, "{}: {counts:?}", fault.name());

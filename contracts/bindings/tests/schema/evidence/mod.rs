@@ -3,10 +3,14 @@
 //! Each case is judged here by the Rust judge on every run; `contracts/tests` judges the same files in Solidity.
 
 mod cases;
+mod delegations;
+mod missed_window;
 mod orderings;
 mod pen;
+mod positions;
+mod unauthorized;
 
-pub(crate) use cases::{Case, Expected, write};
+pub(crate) use cases::Case;
 pub(crate) use pen::Pen;
 
 use crate::examples::address;
@@ -41,11 +45,6 @@ pub(crate) fn judge() -> Judge {
 /// The accused.
 pub(crate) fn committer() -> EcdsaSecret {
     EcdsaSecret::from_bytes(&[0x33; 32]).unwrap()
-}
-
-/// Another committer.
-pub(crate) fn rival() -> EcdsaSecret {
-    EcdsaSecret::from_bytes(&[0x55; 32]).unwrap()
 }
 
 pub(crate) fn committer_address() -> Address {

@@ -3,6 +3,7 @@
 use super::{
     Case, DAY, Pen, ROLLUP, SLOT, START,
     cases::{ORDERING, charge, charge_of, write},
+    judge,
     pen::{envelope, foreign_pens, other_form},
 };
 use crate::examples::hash;
@@ -151,11 +152,15 @@ impl Base<'_> {
                 envelope(self.fault.into(), &[&good[..], &[0; 32]].concat()),
                 "MalformedEvidence",
             ),
-            of("fault 0", envelope(0, &good), "UnknownFault"),
-            of("fault 9, which the registry judges", envelope(9, &good), "UnknownFault"),
-            of("fault 10, which takes a delegation", envelope(10, &[]), "UnknownFault"),
-            of("fault 11", envelope(11, &good), "UnknownFault"),
         ]);
+        if self.not_taken == "NotAnOrdering" {
+            cases.extend([
+                of("fault 0", envelope(0, &good), "UnknownFault"),
+                of("fault 9, which the registry judges", envelope(9, &good), "UnknownFault"),
+                of("fault 10, which takes a delegation", envelope(10, &[]), "UnknownFault"),
+                of("fault 11", envelope(11, &good), "UnknownFault"),
+            ]);
+        }
         if !good.is_empty() {
             cases.push(of("no detail", envelope(self.fault.into(), &[]), "MalformedEvidence"));
             let short = envelope(self.fault.into(), &good[..good.len() - 32]);
@@ -307,7 +312,7 @@ fn equivocation() {
         detail: &|other| detail(other.into_iter().collect()),
     };
     cases.extend(base.at_once());
-    write(Fault::Equivocation, &cases);
+    write(Fault::Equivocation, &judge(), &cases);
 }
 
 #[test]
@@ -440,7 +445,7 @@ fn broken_chain() {
         detail: &|other| detail(other.into_iter().collect()),
     };
     cases.extend(base.at_once());
-    write(Fault::BrokenChain, &cases);
+    write(Fault::BrokenChain, &judge(), &cases);
 }
 
 #[test]
@@ -529,5 +534,5 @@ fn post_seal() {
         detail: &|other| detail(other.into_iter().collect()),
     };
     cases.extend(base.at_once());
-    write(Fault::PostSeal, &cases);
+    write(Fault::PostSeal, &judge(), &cases);
 }

@@ -126,6 +126,11 @@ pub(crate) fn other_form() -> Pen {
     Pen { signing_id: B256::repeat_byte(9), nonce: 77, request_hash: B256::repeat_byte(3), ..Pen::default() }
 }
 
+/// The relay's, for receipts and results.
+pub(crate) fn relay_pen() -> Pen {
+    Pen { key: 0x44, ..Pen::default() }
+}
+
 /// `abi.encode(uint8 fault, bytes detail)`.
 pub(crate) fn envelope(fault: u8, detail: &[u8]) -> Bytes {
     (u16::from(fault), Bytes::copy_from_slice(detail)).abi_encode_params().into()
