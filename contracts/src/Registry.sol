@@ -128,7 +128,7 @@ contract Registry is IRegistry, ReentrancyGuardTransient {
         if (operator.registeredAt != 0) revert OperatorAlreadyRegistered();
 
         operator.owner = owner;
-        // Bounded above.
+        // Bounded above, though no transaction could carry so many.
         // forge-lint: disable-next-line(unsafe-typecast)
         operator.numKeys = uint16(registrations.length);
         operator.registeredAt = uint48(block.timestamp);
