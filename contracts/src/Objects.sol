@@ -212,3 +212,17 @@ struct ConstraintReceipt {
     /// 0 held, 1 dropped.
     uint8 status;
 }
+
+struct SignedConstraintReceipt {
+    ConstraintReceipt receipt;
+    uint64 nonce;
+    bytes32 signingId;
+    bytes signature;
+}
+
+struct SignedAuctionResult {
+    AuctionResult result;
+    uint64 nonce;
+    bytes32 signingId;
+    bytes signature;
+}

@@ -2,7 +2,14 @@
 pragma solidity ^0.8.30;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {Commitment} from "./Objects.sol";
+import {
+    AuctionResult,
+    Commitment,
+    ConstraintReceipt,
+    Delegation,
+    DelegationReceipt,
+    Registration
+} from "./Objects.sol";
 
 /// @title Signing roots, as Commit-Boost forms them (design §3)
 /// @notice object root → info root → signing root; the last two are SSZ hash tree roots, four sha256 in all.
@@ -29,6 +36,31 @@ library Signing {
     /// @notice Object root of a commitment.
     function commitmentRoot(Commitment calldata commitment) internal pure returns (bytes32) {
         return keccak256(abi.encode(COMMITMENT, commitment));
+    }
+
+    /// @notice Object root of a validator's registration by `owner`.
+    function registrationRoot(address owner) internal pure returns (bytes32) {
+        return keccak256(abi.encode(REGISTRATION, Registration(owner)));
+    }
+
+    /// @notice Object root of a delegation.
+    function delegationRoot(Delegation calldata delegation) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DELEGATION, delegation));
+    }
+
+    /// @notice Object root of a market relay's auction result.
+    function auctionResultRoot(AuctionResult calldata result) internal pure returns (bytes32) {
+        return keccak256(abi.encode(AUCTION_RESULT, result));
+    }
+
+    /// @notice Object root of a market relay's receipt of a delegation.
+    function delegationReceiptRoot(DelegationReceipt calldata receipt) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DELEGATION_RECEIPT, receipt));
+    }
+
+    /// @notice Object root of a relay's receipt of constraints.
+    function constraintReceiptRoot(ConstraintReceipt calldata receipt) internal pure returns (bytes32) {
+        return keccak256(abi.encode(CONSTRAINT_RECEIPT, receipt));
     }
 
     /// @notice `hash_tree_root(PropCommitSigningInfo{objectRoot, signingId, nonce, chainId})`.
@@ -71,5 +103,10 @@ library Signing {
         v = ((v & 0xFFFFFFFFFFFFFFFF0000000000000000FFFFFFFFFFFFFFFF0000000000000000) >> 64)
             | ((v & 0x0000000000000000FFFFFFFFFFFFFFFF0000000000000000FFFFFFFFFFFFFFFF) << 64);
         return bytes32((v >> 128) | (v << 128));
+    }
+
+    /// @notice `keccak256(abi.encode(Delegation))`: what a delegation receipt names.
+    function delegationHash(Delegation calldata delegation) internal pure returns (bytes32) {
+        return keccak256(abi.encode(delegation));
     }
 }

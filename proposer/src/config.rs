@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
+use earnest_chain::RegistryConfig;
 use earnest_protocol::RollupId;
 use earnest_protocol::signing::Network;
 use earnest_protocol::window::Fraction;
@@ -35,9 +36,13 @@ pub struct Config {
     /// The validator keys that sign delegations. Without it nothing is signed.
     #[serde(default)]
     pub keys: Option<KeysConfig>,
-    /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys.
+    /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys. With `registry`,
+    /// those of the network's first epochs, whose reference block would lie before genesis.
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// The Registry, which says who is opted in. Default none: `opted_in` says so.
+    #[serde(default)]
+    pub registry: Option<RegistryConfig>,
     /// How long before its slot a window is sealed, as a part of a slot. All parts of a network must agree on it.
     #[serde(default = "default_seal")]
     pub seal: Fraction,
@@ -123,6 +128,9 @@ pub enum ConfigError {
     /// An allocation would not encode.
     #[error("gateway url is longer than 256 bytes")]
     LongUrl,
+    /// The Registry's section cannot work.
+    #[error("{0}")]
+    Registry(String),
     /// Each rollup has one holder.
     #[error("rollup {0} is named twice")]
     RollupTwice(RollupId),
@@ -142,6 +150,9 @@ impl Config {
         }
         if let Some(source) = self.sources.iter().find(|source| source.earnest && source.pubkey.is_none()) {
             return Err(ConfigError::NoRelayKey(source.url.host_str().unwrap_or_default().to_owned()));
+        }
+        if let Some(registry) = &self.registry {
+            registry.check().map_err(|error| ConfigError::Registry(error.to_string()))?;
         }
         let Some(gateway) = &self.gateway else { return Ok(()) };
         if !self.sources.iter().any(|source| source.earnest) {
@@ -223,7 +234,14 @@ mod tests {
         ] {
             table.remove(key).unwrap();
         }
-        for (section, key) in [("gateway", "account"), ("keys", "layout")] {
+        for (section, key) in [
+            ("gateway", "account"),
+            ("keys", "layout"),
+            ("registry", "from_block"),
+            ("registry", "optin_delay"),
+            ("registry", "poll_ms"),
+            ("registry", "logs_range"),
+        ] {
             table[section].as_table_mut().unwrap().remove(key).unwrap();
         }
         let defaults: Config = table.try_into().unwrap();
@@ -266,6 +284,9 @@ mod tests {
         let mut twice = whole.clone();
         gateway(&mut twice, |gateway| gateway.rollups = vec![RollupId(1), RollupId(1)]);
         assert_eq!(twice.check(), Err(ConfigError::RollupTwice(RollupId(1))));
+        let mut at_once = whole.clone();
+        at_once.registry.as_mut().unwrap().optin_delay = 0;
+        assert!(matches!(at_once.check(), Err(ConfigError::Registry(_))));
         let mut none = whole.clone();
         none.gateway = None;
         none.sources[0].earnest = false;

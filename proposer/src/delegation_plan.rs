@@ -43,16 +43,16 @@ impl Duty {
 }
 
 /// The windows of `own` keys among the sequencing slots of `proposers`, which are in the order of the slots. A sequencing
-/// slot is one whose proposer is in `opted_in` (design §2).
+/// slot is one whose proposer is `opted_in` (design §2).
 pub fn duties(
     timing: &Timing,
     proposers: impl IntoIterator<Item = (Slot, BlsPublicKey)>,
-    opted_in: &BTreeSet<BlsPublicKey>,
+    opted_in: impl Fn(Slot, &BlsPublicKey) -> bool,
     own: &BTreeSet<BlsPublicKey>,
 ) -> Vec<Duty> {
     let mut previous = None;
     let mut duties = Vec::new();
-    for (slot, key) in proposers.into_iter().filter(|(_, key)| opted_in.contains(key)) {
+    for (slot, key) in proposers.into_iter().filter(|(slot, key)| opted_in(*slot, key)) {
         if own.contains(&key)
             && let Some(window) = timing.window(slot, previous)
         {
@@ -248,6 +248,23 @@ mod tests {
 
     fn set(bytes: &[u8]) -> BTreeSet<BlsPublicKey> {
         bytes.iter().map(|byte| key(*byte)).collect()
+    }
+
+    /// Duties with the same keys opted in in all slots.
+    fn duties(
+        timing: &Timing,
+        proposers: impl IntoIterator<Item = (Slot, BlsPublicKey)>,
+        opted_in: &BTreeSet<BlsPublicKey>,
+        own: &BTreeSet<BlsPublicKey>,
+    ) -> Vec<Duty> {
+        super::duties(timing, proposers, |_, key| opted_in.contains(key), own)
+    }
+
+    #[test]
+    fn a_key_counts_in_the_slots_that_it_is_opted_in_for() {
+        let found = super::duties(&TIMING, proposers(&[1, 1, 1]), |slot, _| slot != Slot(17), &set(&[1]));
+        assert_eq!(found.iter().map(|duty| duty.window.slot.0).collect::<Vec<_>>(), [16, 18]);
+        assert_eq!(found[1].window, TIMING.window(Slot(18), Some(Slot(16))).unwrap());
     }
 
     fn delegation(duty: &Duty, committer: u8) -> Delegation {

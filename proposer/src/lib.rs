@@ -4,7 +4,7 @@
 //! | task | does | wakes on |
 //! |---|---|---|
 //! | `server` | the Builder API | requests of the beacon node |
-//! | `lookahead` | follows the beacon node's duties and works out our windows | head events, epochs |
+//! | `lookahead` | follows the beacon node's duties and the Registry, works out our windows | head events, epochs, L1 blocks |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
@@ -25,6 +25,7 @@ mod get_header;
 pub mod header_deadline;
 pub mod held_constraints;
 pub mod lookahead_task;
+pub mod opt_in;
 pub mod proof_check;
 mod register_validators;
 mod router;

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use earnest_builder_types::BlsPublicKey;
+use earnest_chain::registry::Follower;
 use earnest_chain::{BeaconClient, BeaconEvent, ChainError, EventTopic, Lookahead};
 use earnest_http::health::Part;
 use earnest_protocol::Slot;
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::delegation_plan::{Duty, duties};
+use crate::opt_in::OptIn;
 use crate::sidecar::{NetworkClock, Sidecar, now_ms};
 use crate::validator_keys::OwnKeys;
 
@@ -27,6 +30,10 @@ pub struct LookaheadTask {
     pub beacon: BeaconClient,
     /// Keys that count.
     pub keys: OwnKeys,
+    /// Whose keys make sequencing slots.
+    pub opt_in: OptIn,
+    /// What follows the Registry, if that says so.
+    pub registry: Option<Follower>,
     /// Where duties are published.
     pub duties: watch::Sender<Vec<Duty>>,
     /// What `/readyz` says of the beacon node.
@@ -38,16 +45,27 @@ impl LookaheadTask {
     ///
     /// # Errors
     /// Never; faults of the beacon node are waited out.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Infallible> {
+        let clock = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            clock = self.learn_clock() => clock,
+        };
+        let registry = self.registry.take();
+        let registry = async {
+            match registry {
+                Some(follower) => drop(follower.run(clock.slots, shutdown.clone()).await),
+                None => shutdown.cancelled().await,
+            }
+        };
         tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.follow() => {}
+            () = registry => {}
+            () = self.follow(clock) => {}
         }
         Ok(())
     }
 
-    async fn follow(&self) {
-        let clock = self.learn_clock().await;
+    async fn follow(&self, clock: NetworkClock) {
+        let mut opt_in = self.opt_in.clone();
         let mut lookahead = Lookahead::new(clock.slots.slots_per_epoch());
         let mut events = self.beacon.events(&[EventTopic::Head]);
         loop {
@@ -58,10 +76,15 @@ impl LookaheadTask {
             }
             // Duties are asked for again when a head says that they rest on another block, and at every turn of an epoch
             // in case no event comes.
-            let turn = Self::until_next_epoch(&clock);
-            tokio::select! {
-                () = tokio::time::sleep(turn) => {}
-                () = Self::until_stale(&mut events, &lookahead) => {}
+            let turn = tokio::time::sleep(Self::until_next_epoch(&clock));
+            let stale = Self::until_stale(&mut events, &lookahead);
+            let (mut turn, mut stale) = (std::pin::pin!(turn), std::pin::pin!(stale));
+            loop {
+                tokio::select! {
+                    () = &mut turn => break,
+                    () = &mut stale => break,
+                    () = opt_in.changed() => self.publish(&clock, &lookahead),
+                }
             }
         }
     }
@@ -130,15 +153,21 @@ impl LookaheadTask {
                 Err(error) => tracing::warn!(%error, "lookahead not taken"),
             }
         }
-        let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
-        let ours = duties(&clock.timing, proposers, &self.keys.opted_in, &self.keys.own);
         self.health.ready();
+        self.publish(clock, lookahead);
+        Ok(())
+    }
+
+    /// Publishes our duties by what is known now.
+    fn publish(&self, clock: &NetworkClock, lookahead: &Lookahead) {
+        let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
+        let opted_in = |slot, key: &BlsPublicKey| self.opt_in.is_opted_in(clock.timing.epoch_of(slot), key);
+        let ours = duties(&clock.timing, proposers, opted_in, &self.keys.own);
         self.duties.send_if_modified(|known| {
             let changed = *known != ours;
             *known = ours;
             changed
         });
-        Ok(())
     }
 
     fn until_next_epoch(clock: &NetworkClock) -> Duration {

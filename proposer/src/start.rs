@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use earnest_chain::registry::Follower;
 use earnest_chain::{BeaconClient, ChainError};
 use earnest_client::ClientError;
 use earnest_http::telemetry::{TelemetryError, metrics_handle};
@@ -19,6 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
 use crate::lookahead_task::LookaheadTask;
+use crate::opt_in::OptIn;
 use crate::router::router;
 use crate::sidecar::Sidecar;
 use crate::sources::Sources;
@@ -39,6 +41,9 @@ pub enum StartError {
     /// The beacon nodes' URLs cannot be used.
     #[error("beacon: {0}")]
     Beacon(ChainError),
+    /// The Registry's execution client cannot be used.
+    #[error("registry: {0}")]
+    Registry(ChainError),
     /// The protection record does not open.
     #[error("protection record: {0}")]
     Open(#[from] OpenError),
@@ -155,7 +160,18 @@ pub async fn start_with_signer(
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
 
-    let keys = OwnKeys::new(signer, Arc::new(journal.clone()), &config.opted_in);
+    let keys = OwnKeys::new(signer, Arc::new(journal.clone()));
+    let listed =
+        if config.opted_in.is_empty() { keys.own.clone() } else { config.opted_in.iter().copied().collect() };
+    let (registry, view) = match &config.registry {
+        Some(registry) => {
+            let checkpoint = config.data_dir.join("registry.json");
+            let (follower, view) = Follower::new(registry.clone(), config.network, Some(checkpoint))
+                .map_err(StartError::Registry)?;
+            (Some(follower), Some(view))
+        }
+        None => (None, None),
+    };
     let gateway = config.gateway.clone();
     let sidecar = Sidecar::new(config, sources, plan);
     let health = Health::new();
@@ -166,6 +182,8 @@ pub async fn start_with_signer(
         sidecar: Arc::clone(&sidecar),
         beacon,
         keys: keys.clone(),
+        opt_in: OptIn::new(listed, view),
+        registry,
         duties: to_delegate,
         health: health.part("beacon"),
     };

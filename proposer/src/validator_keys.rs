@@ -38,14 +38,12 @@ impl BlsSigner for SharedSigner {
     }
 }
 
-/// Our keys, and whose keys make sequencing slots.
+/// Our keys.
 #[derive(Debug, Clone)]
 pub struct OwnKeys {
     signer: SignOnce<SharedSigner>,
     /// Keys we sign with.
     pub own: BTreeSet<BlsPublicKey>,
-    /// Keys that are opted in, ours and others'.
-    pub opted_in: BTreeSet<BlsPublicKey>,
 }
 
 /// The place of a delegation in the protection record.
@@ -56,12 +54,11 @@ pub fn claim_key(place: Place) -> ClaimKey {
 }
 
 impl OwnKeys {
-    /// The keys of `signer`, whose every signature is claimed in `log` first. Without `opted_in` our own keys are.
+    /// The keys of `signer`, whose every signature is claimed in `log` first.
     #[must_use]
-    pub fn new(signer: Arc<dyn BlsSigner>, log: Arc<dyn Log>, opted_in: &[BlsPublicKey]) -> Self {
-        let own: BTreeSet<_> = signer.public_keys().into_iter().collect();
-        let opted_in = if opted_in.is_empty() { own.clone() } else { opted_in.iter().copied().collect() };
-        Self { signer: SignOnce::new(SharedSigner(signer), log), own, opted_in }
+    pub fn new(signer: Arc<dyn BlsSigner>, log: Arc<dyn Log>) -> Self {
+        let own = signer.public_keys().into_iter().collect();
+        Self { signer: SignOnce::new(SharedSigner(signer), log), own }
     }
 
     /// Signs a delegation for its place, and for no other delegation ever.

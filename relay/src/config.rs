@@ -3,6 +3,7 @@
 use crate::builders::BuildersConfig;
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
+use earnest_chain::RegistryConfig;
 use earnest_http::LimitConfig;
 use earnest_protocol::{signing::Network, window::Fraction};
 use earnest_signer::KeyFile;
@@ -37,9 +38,13 @@ pub struct Config {
     /// parent's state, and one that can be in no block leaves its slot without a header.
     #[serde(default)]
     pub execution: Vec<Url>,
-    /// Validators whose delegations are taken. Default none. (The Registry will answer this.)
+    /// Validators whose delegations are taken, without `registry`; with it, those of the network's first epochs, whose
+    /// reference block would lie before genesis. Default none.
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// The Registry, which says whose delegations are taken. Default none: `opted_in` says so.
+    #[serde(default)]
+    pub registry: Option<RegistryConfig>,
     /// Whose blocks are taken.
     #[serde(default)]
     pub builders: BuildersConfig,
@@ -230,7 +235,7 @@ mod tests {
         let least: Config = toml::from_str(LEAST).unwrap();
         let value = |config: &Config| serde_json::to_value(config).unwrap();
         let shown = serde_json::to_value(toml::from_str::<toml::Value>(text).unwrap()).unwrap();
-        let required = ["data_dir", "beacon", "network", "bls_key", "ecdsa_key", "inbox"];
+        let required = ["data_dir", "beacon", "network", "bls_key", "ecdsa_key", "inbox", "registry"];
         for (key, default) in value(&least).as_object().unwrap() {
             assert!(shown.get(key).is_some(), "{key} is not shown");
             if !required.contains(&key.as_str()) {

@@ -12,6 +12,8 @@
 //! | `proposers` | asks for proposers when a head, a reorg or the clock says so |
 //! | `slots` | at each slot's start: which beacon nodes are in order, and what is past is dropped |
 //! | `cutoffs` | at each slot's cut-off: what of its constraints can be included |
+//! | `registry` | follows the Registry on L1, where one is configured: who is opted in |
+//! | `registry-health` | readiness waits until that has caught up once |
 //! | `journal` | ends the relay if the journal takes nothing more |
 //! | `writable` | five times a second, whether the journal takes writes |
 //! | `received` | writes the bids that came, some times a second, for the data API |

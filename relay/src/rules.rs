@@ -24,7 +24,7 @@ const MAX_METADATA: usize = 16 << 10;
 /// Why a delegation or constraints are refused. Each has its code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("this relay does not know the proposers yet: try again")]
+    #[error("this relay does not know yet who proposes, or who is opted in: try again")]
     NotReady,
     #[error("the proposer of slot {0} is not known")]
     UnknownSlot(Slot),

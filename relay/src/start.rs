@@ -10,7 +10,7 @@ use crate::{
     feed::Feed,
     ledger::{Ledger, LedgerError},
     meters,
-    opt_in::Listed,
+    opt_in::{Listed, OptIn, Registered},
     received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
     simulation::Simulator,
@@ -21,7 +21,11 @@ use crate::{
 };
 use alloy_primitives::Address;
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey, domain::builder_domain};
-use earnest_chain::{BeaconClient, ChainError, ExecutionClient, ExecutionOptions, Spec, beacon::Genesis};
+use earnest_chain::{
+    BeaconClient, ChainError, ExecutionClient, ExecutionOptions, SlotClock, Spec,
+    beacon::Genesis,
+    registry::{Follower, Standing},
+};
 use earnest_http::{
     BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
     telemetry,
@@ -30,7 +34,7 @@ use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
 use earnest_signer::KeyFileError;
 use parking_lot::{Mutex, RwLock};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore},
@@ -163,8 +167,9 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("writable", ledger.clone().watch(tasks.token()));
     let bounds = config.bounds;
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
+    let opt_in = opt_in(&config, clock, timing, &tasks, &health)?;
     let relay = Arc::new(Relay {
-        opt_in: Box::new(Listed::new(&config.opted_in)),
+        opt_in,
         clock,
         timing,
         spec,
@@ -237,6 +242,42 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     }
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+/// Who says which proposers are opted in: the Registry if one is configured, else the list.
+fn opt_in(
+    config: &Config,
+    clock: SlotClock,
+    timing: Timing,
+    tasks: &Supervisor,
+    health: &Health,
+) -> Result<Box<dyn OptIn>, StartError> {
+    let listed = Listed::new(&config.opted_in);
+    let Some(registry) = &config.registry else { return Ok(Box::new(listed)) };
+    let checkpoint = config.data_dir.join("registry.json");
+    let (follower, view) = Follower::new(registry.clone(), config.network, Some(checkpoint))?;
+    tasks.spawn("registry", follower.run(clock, tasks.token()));
+    let (mut seen, part, token) = (view.clone(), health.part("registry"), tasks.token());
+    tasks.spawn("registry-health", async move {
+        // Once it has caught up, a fault of its execution client is no reason to keep proposers away.
+        let caught_up = async {
+            while seen.standing() != Standing::Current {
+                if let Standing::Faulty(reason) = seen.standing() {
+                    part.not_ready(reason);
+                }
+                if !seen.changed().await {
+                    return;
+                }
+            }
+            part.ready();
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = caught_up => token.cancelled().await,
+        }
+        Ok::<_, Infallible>(())
+    });
+    Ok(Box::new(Registered { view, timing, first: listed }))
 }
 
 /// Clients of the execution clients, with as long for a call as the judgement at the cut-off leaves to several.

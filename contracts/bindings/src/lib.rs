@@ -1,22 +1,34 @@
 //! Earnest's contracts as Rust types: ABI and creation bytecode from `contracts/artifacts`, which
 //! `contracts/build` writes and `contracts/check` proves to be what the sources build to (design §9).
 
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing
-)]
-mod inbox {
-    alloy_sol_types::sol!(
-        #[sol(all_derives)]
-        Inbox,
-        "../artifacts/Inbox.json"
-    );
+/// One contract's types, in a module of their own: contracts share the names of structs.
+macro_rules! contract {
+    ($module:ident, $name:ident, $artifact:literal) => {
+        #[allow(
+            missing_docs,
+            clippy::all,
+            clippy::pedantic,
+            clippy::arithmetic_side_effects,
+            clippy::indexing_slicing
+        )]
+        mod $module {
+            alloy_sol_types::sol!(
+                #[sol(all_derives)]
+                $name,
+                $artifact
+            );
+        }
+        pub use $module::$name;
+    };
 }
 
-pub use inbox::Inbox;
+contract!(inbox, Inbox, "../artifacts/Inbox.json");
+contract!(registry, Registry, "../artifacts/Registry.json");
+contract!(rollup_registry, RollupRegistry, "../artifacts/RollupRegistry.json");
+contract!(ordering_slasher, OrderingSlasher, "../artifacts/OrderingSlasher.json");
+contract!(ordering_market, OrderingMarket, "../artifacts/OrderingMarket.json");
+
+pub mod deploy;
 
 use alloy_primitives::{Bytes, FixedBytes};
 use alloy_sol_types::SolConstructor;

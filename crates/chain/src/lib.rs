@@ -10,6 +10,7 @@ pub mod beacon;
 pub mod error;
 pub mod execution;
 pub mod lookahead;
+pub mod registry;
 pub mod slot_clock;
 mod transport;
 
@@ -22,4 +23,5 @@ pub use beacon::{
 pub use error::ChainError;
 pub use execution::{AccountState, ExecutionClient, ExecutionOptions};
 pub use lookahead::{DependentRoots, EpochDuties, Lookahead, LookaheadChange, LookaheadError, Proposer};
+pub use registry::{RegistryConfig, RegistryView};
 pub use slot_clock::{ClockError, SlotClock};

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use alloy_primitives::U256;
 use clap::Args;
 use earnest_chain::ExecutionClient;
 use earnest_client::{
@@ -14,7 +15,7 @@ use earnest_devnet::{
     traffic::{Executor, Searcher},
     validator::{Outcome, Report},
 };
-use earnest_protocol::{RollupId, Slot, signing::EcdsaSecret};
+use earnest_protocol::{RollupId, Slot, Wei, signing::EcdsaSecret};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -122,10 +123,21 @@ fn greet(network: &Network) {
         let rpc = rollup.rpc.as_ref().map_or("no execution client", url::Url::as_str);
         println!("  {:<14} {rpc}", format!("rollup {}", rollup.id));
     }
-    for (name, address) in &ready.contracts {
-        println!("  {name:<14} {address}");
-    }
     println!("  {:<14} {} on {}", "L1", network.execution.name(), ready.network.chain_id);
+    println!("\ndeployed on L1:\n");
+    for (name, address) in &ready.contracts {
+        println!("  {name:<16} {address}");
+    }
+    if let Some(operator) = &ready.operator {
+        println!("\n  operator {}", operator.registration_root);
+        println!(
+            "  of {} registered {} validators with {} ether, and opted in to the slasher with the gateway's committer {}",
+            operator.owner,
+            operator.validators,
+            ether(operator.collateral_wei),
+            operator.committer
+        );
+    }
     let fork = alloy_primitives::hex::encode_prefixed(ready.network.genesis_fork_version);
     let network_name = format!("{fork}:{}", ready.network.chain_id);
     let inbox = ready.contracts.get("Inbox").copied().unwrap_or_default();
@@ -145,6 +157,13 @@ fn greet(network: &Network) {
         );
     }
     println!("  earnest verify receipt.json --network {network_name} --relay {}\n", ready.relay_address);
+}
+
+/// Whole ether, and what is left of it to three places.
+fn ether(wei: Wei) -> String {
+    let milli = wei.0 / U256::from(1_000_000_000_000_000_u64);
+    let (whole, rest) = milli.div_rem(U256::from(1_000));
+    if rest.is_zero() { whole.to_string() } else { format!("{whole}.{rest:03}") }
 }
 
 async fn watch(args: &DevnetArgs, network: &Network, stop: &CancellationToken) -> Result<Verdict, Failure> {

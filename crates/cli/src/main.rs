@@ -1,5 +1,6 @@
 //! `earnest`: every role of a based-sequencing preconfirmation gateway in one binary.
 
+mod contracts;
 mod devnet;
 mod failure;
 mod follow;
@@ -43,6 +44,9 @@ enum Command {
     /// Load a server and measure it.
     #[command(subcommand)]
     Load(load::LoadCommand),
+    /// Put the contracts onto L1.
+    #[command(subcommand)]
+    Contracts(contracts::ContractsCommand),
     /// Make, import and list keys.
     Keys(keys::KeysArgs),
 }
@@ -80,6 +84,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Follow(args) => follow::run(*args).await,
             Command::Verify(args) => verify::run(&args),
             Command::Load(command) => load::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Contracts(command) => contracts::run(command).await,
             Command::Keys(args) => keys::run(args).map(|()| ExitCode::SUCCESS),
         }
     })

@@ -1,14 +1,16 @@
 //! The whole system in one process, over a real execution client: L1, validators behind a sidecar, a relay, a
 //! builder, a gateway and what it takes to use them.
 
-mod deploy;
+mod contracts;
 mod roles;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use alloy_primitives::{Address, B256, U256};
+use earnest_bindings::deploy::{self, ParameterError};
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_chain::ChainError;
+use earnest_client::L1Error;
 use earnest_protocol::{
     RollupId,
     delegation::TrustRoots,
@@ -28,8 +30,10 @@ use crate::{
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
     validator::{ValidatorOptions, Validators},
 };
-use deploy::deploy_inbox;
-use roles::{Keys, Plan, users};
+use contracts::{Deployment, MAX_OPTED_IN, parameters};
+use roles::{Keys, OPTIN_DELAY, Plan, users};
+
+pub use contracts::ReadyOperator;
 
 /// Wei of each funded account: 10,000 ether.
 const FUNDS: U256 = U256::from_limbs([0x3cb2_6b9b_3ca4_0000, 0x21e, 0, 0]);
@@ -43,7 +47,7 @@ pub struct NetworkOptions {
     pub slot_ms: u64,
     /// Validators, all behind one sidecar.
     pub validators: u64,
-    /// How many of them, the first ones, are opted in.
+    /// How many of them, the first ones, are opted in; 256 at most.
     pub opted_in: u64,
     /// Chain ids of rollups with an execution client (anvil) that executes the signed order; the gateway checks nonces
     /// and balances against it.
@@ -129,9 +133,12 @@ pub enum NetworkError {
     /// A key.
     #[error("keys: {0}")]
     Key(String),
-    /// The contracts did not get onto L1.
-    #[error("the Inbox was not deployed: {0}")]
-    NotDeployed(String),
+    /// The contracts, or what the operator does with them, did not get onto L1.
+    #[error("contracts: {0}")]
+    L1(#[from] L1Error),
+    /// The contracts cannot be had with these options.
+    #[error("contracts: {0}")]
+    Parameters(#[from] ParameterError),
 }
 
 /// What a user of the devnet needs, as the ready file has it.
@@ -163,6 +170,10 @@ pub struct Ready {
     pub rollups: Vec<ReadyRollup>,
     /// Contracts on L1 by name.
     pub contracts: BTreeMap<&'static str, Address>,
+    /// The operator that registered the opted-in validators, if there are any.
+    pub operator: Option<ReadyOperator>,
+    /// Epochs from the reference block's, at whose end the Registry is read, to the one before the proposers' own.
+    pub optin_delay: u64,
     /// Funded accounts, on L1 and on the rollups. Worthless keys.
     pub accounts: Vec<ReadyAccount>,
 }
@@ -218,13 +229,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts everything. Returns when the Inbox is on L1 and all parts answer.
+    /// Starts everything. Returns when the contracts are on L1, the validators opted in, and all parts answer.
     ///
     /// # Errors
     /// [`NetworkError`].
     pub async fn start(options: &NetworkOptions) -> Result<Self, NetworkError> {
-        if options.slot_ms < 1_000 || options.validators == 0 || options.opted_in > options.validators {
-            return Err(NetworkError::Options("slots of a second or more, and validators to opt in"));
+        if options.slot_ms < 1_000
+            || options.validators == 0
+            || options.opted_in > options.validators.min(MAX_OPTED_IN)
+        {
+            return Err(NetworkError::Options(
+                "slots of a second or more, and validators to opt in, 256 at most",
+            ));
         }
         let temporary = match &options.data_dir {
             Some(_) => None,
@@ -242,8 +258,9 @@ impl Network {
         let users = users()?;
         let mut genesis = GenesisOptions::default();
         let funded = users.iter().map(EcdsaSecret::address);
-        genesis.accounts =
-            funded.chain([keys.batch.address(), keys.deployer.address()]).map(|it| (it, FUNDS)).collect();
+        let genesis_accounts =
+            funded.chain([&keys.batch, &keys.deployer, &keys.operator].map(EcdsaSecret::address));
+        genesis.accounts = genesis_accounts.map(|it| (it, FUNDS)).collect();
         let chain_id = genesis.chain_id;
         let execution = ExecutionNode::start(&ExecutionOptions {
             genesis,
@@ -262,7 +279,8 @@ impl Network {
         let beacon = BeaconNode::start(beacon_options).await?;
         let clock = beacon.clock();
         let timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
-        let inbox = keys.deployer.address().create(0);
+        let times = (clock.genesis_time_ms(), clock.slot_ms());
+        let contracts = deploy::plan(&parameters(network, times, keys.deployer.address()))?;
 
         // Relay.
         let opted_in: Vec<BlsPublicKey> =
@@ -275,7 +293,7 @@ impl Network {
             beacon: beacon.url().clone(),
             execution: execution.rpc_url().clone(),
             network,
-            inbox,
+            contracts: &contracts.addresses,
             opted_in: &opted_in,
         };
         let relay = earnest_relay::start(plan.relay()?, relay_stop.clone()).await?;
@@ -320,7 +338,16 @@ impl Network {
         ))
         .await?;
 
-        deploy_inbox(&execution, &keys.deployer, network, inbox, &clock).await?;
+        let deployment = Deployment {
+            execution: &execution,
+            keys: &keys,
+            network,
+            clock,
+            contracts: &contracts,
+            validators: keys.opted_in(&opted_in).collect(),
+            rollups: options.all_rollups(),
+        };
+        let operator = deployment.run().await?;
 
         let proposers = pubkeys
             .iter()
@@ -351,7 +378,9 @@ impl Network {
             network,
             proposers,
             rollups,
-            contracts: BTreeMap::from([("Inbox", inbox)]),
+            contracts: contracts.addresses.named().into(),
+            operator,
+            optin_delay: OPTIN_DELAY,
             accounts: users
                 .iter()
                 .map(|user| ReadyAccount {

@@ -48,6 +48,17 @@ pub fn max_tx_bytes(max_batch_bytes: u32) -> usize {
     usize::try_from(u64::from(max_batch_bytes).saturating_sub(RESERVED_BYTES)).unwrap_or(usize::MAX)
 }
 
+/// Least gas limit of an L1 transaction whose input is a batch of `len` bytes. With less it may be included and run out of
+/// gas, so that the batch is on L1 and yet not recorded; such a transaction clears nobody of a missed window
+/// (`contracts/src/judge`). EIP-7623 asks 40 gas a byte where the work itself takes less.
+#[must_use]
+pub fn least_gas(len: usize) -> u64 {
+    const BATCH_GAS: u64 = 150_000;
+    const BATCH_GAS_PER_BYTE: u64 = 40;
+    let bytes = u64::try_from(len).unwrap_or(u64::MAX);
+    bytes.saturating_mul(BATCH_GAS_PER_BYTE).saturating_add(BATCH_GAS)
+}
+
 fn padded(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX).checked_next_multiple_of(WORD).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,9 @@
-//! Earnest's protocol: objects, signing forms, Merkle rules, windows, ordering, receipts (design §2–§4).
+//! Earnest's protocol: objects, signing forms, Merkle rules, windows, ordering, receipts, evidence (design §2–§4, §8).
 //!
 //! Pure: no I/O, no clock, no async. Shells feed it bytes and times and act on what it answers.
 
 pub mod delegation;
+pub mod evidence;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 mod fixtures;
@@ -15,6 +16,8 @@ pub mod objects;
 pub mod ordering;
 pub mod receipt;
 pub mod receiver;
+pub mod registry;
+pub mod settlement;
 pub mod signing;
 pub mod sol;
 pub mod stream;

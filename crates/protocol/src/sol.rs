@@ -24,6 +24,15 @@ alloy_sol_types::sol! {
     #[derive(Debug, PartialEq, Eq)]
     struct SignedDelegation { Delegation delegation; uint64 nonce; bytes32 signingId; G2Point signature; }
 
+    // The Registry's.
+    #[derive(Debug, PartialEq, Eq)]
+    struct SignedRegistration { G1Point pubkey; G2Point signature; uint64 nonce; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct RegistrationProof {
+        bytes32 registrationRoot; SignedRegistration registration; bytes32[] merkleProof; bytes32 signingId;
+    }
+
     #[derive(Debug, PartialEq, Eq)]
     struct Commitment { uint64 commitmentType; bytes payload; bytes32 requestHash; address slasher; }
 
@@ -97,11 +106,51 @@ alloy_sol_types::sol! {
     struct ConstraintReceipt { uint64 slot; bytes32 constraintsHash; uint64 receivedAtMs; uint8 status; }
 
     #[derive(Debug, PartialEq, Eq)]
+    struct SignedConstraintReceipt {
+        ConstraintReceipt receipt; uint64 nonce; bytes32 signingId; bytes signature;
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct SignedAuctionResult { AuctionResult result; uint64 nonce; bytes32 signingId; bytes signature; }
+
+    #[derive(Debug, PartialEq, Eq)]
     struct RollupRegistration {
         uint64 rollupId; uint256 reserveWei; address reserveCommitter; address revenueRecipient;
         uint16 inclusionShareBps; uint32 maxBatchBytes; uint64 maxTxGas;
         uint8 policy; uint8 requiredLevel; bool opaque; bool active; address relay; string uri;
     }
+
+    // What shows each fault (design §8), as `contracts/src/Evidence.sol` has it.
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct EquivocationEvidence { SignedCommitment other; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct BrokenChainEvidence { SignedCommitment[] previous; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct PostSealEvidence { SignedCommitment seal; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct OmissionEvidence {
+        uint32 index; bytes32 txHash; bytes32[] path; SignedCommitment seal; bytes32 sealedTxHash;
+        bytes32[] sealedPath;
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct AtomicityEvidence { uint16 leg; SignedCommitment shown; bytes32 shownTxHash; bytes32[] path; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct MissedWindowEvidence { uint16 leg; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct ConstraintAnswer { ConstraintsMessage message; uint256 index; SignedConstraintReceipt receipt; }
+
+    #[derive(Debug, PartialEq, Eq)]
+    function settle(
+        OrderingBid calldata bid, bytes calldata bidSignature, SignedDelegation calldata delegation,
+        SignedDelegationReceipt calldata receipt
+    ) external;
 
     #[derive(Debug, PartialEq, Eq)]
     function submit(bytes[] calldata txs, SignedCommitment calldata seal, bytes calldata authority) external;

@@ -207,7 +207,7 @@ async fn a_second_different_delegation_is_refused_by_the_record_and_by_the_signe
     let journal = open(directory.path());
     let refused = delegation_record::claim(&journal, &second, &NETWORK);
     assert!(matches!(refused, Err(RecordError::AlreadyDelegated(_))), "{refused:?}");
-    let keys = OwnKeys::new(cast.signer(), Arc::new(journal.clone()), &[]);
+    let keys = OwnKeys::new(cast.signer(), Arc::new(journal.clone()));
     let signature = keys.sign(&first, &NETWORK).await.unwrap();
     assert_eq!(keys.sign(&first, &NETWORK).await.unwrap(), signature);
     assert!(matches!(keys.sign(&second, &NETWORK).await, Err(SignerError::SignedBefore { .. })));

@@ -172,6 +172,7 @@ pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -
         gateway: None,
         keys: None,
         opted_in: Vec::new(),
+        registry: None,
         seal: Fraction(1, 2),
         header_limit_ms: HEADER_LIMIT_MS,
         header_latest: Fraction(1, 4),

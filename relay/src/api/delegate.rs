@@ -84,10 +84,15 @@ fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
     if proposer.is_none() && !relay.knows_proposers() {
         return Err(Refusal::NotReady);
     }
+    // By the lookahead it may be a sequencing slot: whether it is shows when its reference block is known.
+    let opted_in = proposer.map(|key| relay.opt_in.is_opted_in(delegation.message.slot, &key));
+    if opted_in == Some(None) {
+        return Err(Refusal::NotReady);
+    }
     let context = DelegationContext {
         network: &relay.config.network,
         proposer,
-        opted_in: proposer.is_some_and(|key| relay.opt_in.is_opted_in(delegation.message.slot, &key)),
+        opted_in: opted_in.flatten().unwrap_or(false),
         slot_ms: relay.clock.start_of(slot),
         now_ms: relay.now_ms(),
     };

@@ -32,7 +32,7 @@ pub(crate) struct ScheduledSlot {
     proposer: BlsPublicKey,
     #[serde(with = "earnest_protocol::integer")]
     validator_index: u64,
-    /// Whether it is a sequencing slot.
+    /// Whether it is known to be a sequencing slot.
     opted_in: bool,
     /// Times of the window that ends with it; of sequencing slots only.
     window: Option<Window>,
@@ -70,7 +70,7 @@ pub(crate) async fn get(State(relay): State<Arc<Relay>>) -> Json<Schedule> {
     let mut slots = Vec::with_capacity(proposers.len());
     for proposer in proposers {
         let slot = Slot(proposer.slot);
-        let opted_in = relay.opt_in.is_opted_in(slot, &proposer.pubkey);
+        let opted_in = relay.opt_in.is_opted_in(slot, &proposer.pubkey) == Some(true);
         let window = if opted_in { relay.timing.window(slot, previous) } else { None };
         if opted_in {
             previous = Some(slot);

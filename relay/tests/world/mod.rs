@@ -112,6 +112,7 @@ impl World {
             builders: setting.builders.clone(),
             simulation: setting.simulation.clone(),
             opted_in: if setting.opted_in { public } else { vec![] },
+            registry: None,
             timing: setting.timing,
             bounds: setting.bounds,
             clients: setting.clients,

@@ -55,7 +55,7 @@ fn batches() {
         case("a window's first batch", &devnet, &[120, 31, 32, 33], CommitmentKind::SegmentSeal, true),
         case("a later batch", &hoodi, &[0, 1, 4000, 120, 5], CommitmentKind::WindowSeal, false),
     ];
-    assert_vectors("submit.json", &json!({ "calls": cases }));
+    assert_vectors("schema/submit.json", &json!({ "calls": cases }));
 }
 
 #[test]

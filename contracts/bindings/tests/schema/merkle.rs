@@ -37,5 +37,5 @@ fn merkle_trees() {
         (1 << 32, 3),
     ];
     let trees: Vec<Value> = shapes.into_iter().map(|(first_index, count)| case(first_index, count)).collect();
-    assert_vectors("merkle.json", &json!({ "trees": trees }));
+    assert_vectors("schema/merkle.json", &json!({ "trees": trees }));
 }

@@ -101,7 +101,7 @@ fn signed_objects() {
     let [hoodi, devnet] = examples::NETWORKS;
     let mut all = all_signed(&devnet, (EARNEST_SIGNING_ID, 0));
     all.extend(all_signed(&hoodi, (examples::hash("another module"), 0x0102_0304_0506_0708)));
-    assert_vectors("signed.json", &json!({ "objects": all }));
+    assert_vectors("schema/signed.json", &json!({ "objects": all }));
 }
 
 #[test]
@@ -140,5 +140,5 @@ fn encoded_objects() {
         ),
         entry("Authority", authority.clone(), keccak256(authority)),
     ];
-    assert_vectors("encoded.json", &json!({ "objects": all }));
+    assert_vectors("schema/encoded.json", &json!({ "objects": all }));
 }

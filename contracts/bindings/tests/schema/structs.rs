@@ -1,12 +1,11 @@
-//! The structs of `contracts/src/Objects.sol` are those of the Rust schema, field for field.
+//! The structs of `contracts/src/Objects.sol` and `Evidence.sol` are those of the Rust schema, field for field.
 
 use alloy_sol_types::SolStruct;
 use earnest_protocol::sol;
 use std::collections::BTreeMap;
 
 /// Struct name to its fields, as `Name(type field,…)`.
-fn solidity_structs() -> BTreeMap<String, String> {
-    let source = include_str!("../../../src/Objects.sol");
+fn solidity_structs(source: &str) -> BTreeMap<String, String> {
     let code: String =
         source.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n");
     code.split("struct ")
@@ -27,7 +26,8 @@ fn solidity_structs() -> BTreeMap<String, String> {
 
 #[test]
 fn both_sides_have_the_same_structs() {
-    let mut solidity = solidity_structs();
+    let mut solidity = solidity_structs(include_str!("../../../src/Objects.sol"));
+    solidity.extend(solidity_structs(include_str!("../../../src/Evidence.sol")));
     macro_rules! same {
         ($($name:ident),* $(,)?) => {
             $(assert_eq!(
@@ -59,6 +59,15 @@ fn both_sides_have_the_same_structs() {
         DelegationReceipt,
         SignedDelegationReceipt,
         ConstraintReceipt,
+        SignedConstraintReceipt,
+        SignedAuctionResult,
+        EquivocationEvidence,
+        BrokenChainEvidence,
+        PostSealEvidence,
+        OmissionEvidence,
+        AtomicityEvidence,
+        MissedWindowEvidence,
+        ConstraintAnswer,
         RollupRegistration,
     );
     assert!(solidity.is_empty(), "only in Solidity: {:?}", solidity.keys());

@@ -1,6 +1,7 @@
 //! The chain's first block and state.
 
-use alloy_primitives::{Address, U256, address};
+use alloy_primitives::{Address, Bytes, U256, address};
+use earnest_bindings::deploy::{FACTORY, FACTORY_CODE};
 use serde_json::{Value, json};
 
 /// Prague from the start, the system contracts of EIP-2935, EIP-4788, EIP-7002 and EIP-7251, no accounts.
@@ -19,11 +20,13 @@ pub struct GenesisOptions {
     pub base_fee: u64,
     /// Accounts and their wei.
     pub accounts: Vec<(Address, U256)>,
+    /// Contracts that are there from the start, without state, and their code.
+    pub contracts: Vec<(Address, Bytes)>,
 }
 
 impl Default for GenesisOptions {
-    /// Chain id 7014190335, long ago, 30 million gas, the base fee at its least, and one account: the first of the
-    /// common development mnemonic, with 10,000 ether.
+    /// Chain id 7014190335, long ago, 30 million gas, the base fee at its least, one account: the first of the
+    /// common development mnemonic, with 10,000 ether; and the factory through which contracts are deployed.
     fn default() -> Self {
         Self {
             chain_id: 7_014_190_335,
@@ -34,6 +37,7 @@ impl Default for GenesisOptions {
                 address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
                 U256::from(10_000_000_000_000_000_000_000_u128),
             )],
+            contracts: vec![(FACTORY, FACTORY_CODE)],
         }
     }
 }
@@ -64,6 +68,9 @@ impl GenesisOptions {
         for (account, balance) in &self.accounts {
             accounts.insert(account.to_string(), json!({ "balance": format!("{balance:#x}") }));
         }
+        for (contract, code) in &self.contracts {
+            accounts.insert(contract.to_string(), json!({ "balance": "0x0", "code": code }));
+        }
         Ok(genesis.to_string())
     }
 }
@@ -72,7 +79,7 @@ impl GenesisOptions {
 mod tests {
     use super::*;
     use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
-    use alloy_primitives::Bytes;
+    use alloy_primitives::bytes;
 
     #[test]
     fn the_options_and_the_system_contracts_are_in_it() {
@@ -83,6 +90,7 @@ mod tests {
             gas_limit: 36_000_000,
             base_fee: 1_000_000_000,
             accounts: vec![(account, U256::MAX)],
+            contracts: vec![(Address::repeat_byte(0xcd), bytes!("6001"))],
         };
         let genesis: Value = serde_json::from_str(&options.to_json().unwrap()).unwrap();
         assert_eq!(genesis["config"]["chainId"], 5);
@@ -90,7 +98,8 @@ mod tests {
         assert_eq!(genesis["gasLimit"], "0x2255100");
         assert_eq!(genesis["baseFeePerGas"], "0x3b9aca00");
         let alloc = genesis["alloc"].as_object().unwrap();
-        assert_eq!(alloc.len(), 5);
+        assert_eq!(alloc.len(), 6);
+        assert_eq!(alloc[&Address::repeat_byte(0xcd).to_string()]["code"], "0x6001");
         assert_eq!(alloc[&account.to_string()]["balance"], format!("{:#x}", U256::MAX));
         for (place, code) in [
             (eip4788::BEACON_ROOTS_ADDRESS, &eip4788::BEACON_ROOTS_CODE),

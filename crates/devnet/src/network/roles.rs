@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use alloy_primitives::{Address, hex};
+use alloy_primitives::hex;
+use earnest_bindings::deploy::Addresses;
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_protocol::signing::{EcdsaSecret, Network as Signing};
 use earnest_signer::KeyFile;
@@ -13,6 +14,8 @@ use url::Url;
 use super::{NetworkError, NetworkOptions, io_error};
 use crate::{anvil::AnvilNode, validator::interop_key};
 
+/// Epochs from the reference block's to the one before the proposers' own: the least that there may be.
+pub(super) const OPTIN_DELAY: u64 = 1;
 /// Accounts for whoever uses the devnet.
 const USERS: u8 = 4;
 
@@ -25,6 +28,7 @@ pub(super) struct Keys {
     pub(super) delegate: bls::SecretKey,
     pub(super) batch: EcdsaSecret,
     pub(super) deployer: EcdsaSecret,
+    pub(super) operator: EcdsaSecret,
     pub(super) validators: Vec<bls::SecretKey>,
 }
 
@@ -40,6 +44,7 @@ impl Keys {
             delegate: random()?,
             batch: EcdsaSecret::random(),
             deployer: EcdsaSecret::random(),
+            operator: EcdsaSecret::random(),
             validators: (0..validators).map(interop).collect::<Result<_, _>>()?,
         })
     }
@@ -71,7 +76,7 @@ pub(super) struct Plan<'a> {
     pub(super) beacon: Url,
     pub(super) execution: Url,
     pub(super) network: Signing,
-    pub(super) inbox: Address,
+    pub(super) contracts: &'a Addresses,
     pub(super) opted_in: &'a [BlsPublicKey],
 }
 
@@ -87,8 +92,9 @@ impl Plan<'_> {
                 "network": self.network,
                 "bls_key": self.key_file("relay-bls", self.keys.relay_bls.to_bytes().as_ref())?,
                 "ecdsa_key": self.key_file("relay-ecdsa", self.keys.relay.to_bytes().as_ref())?,
-                "inbox": self.inbox,
+                "inbox": self.contracts.inbox,
                 "opted_in": self.opted_in,
+                "registry": self.registry(),
                 "clients": { "per_second": 0 },
                 "free_space_floor": 0,
             }),
@@ -118,7 +124,8 @@ impl Plan<'_> {
                 "relay_address": self.keys.relay.address(),
                 "beacon": [&self.beacon],
                 "execution": self.execution,
-                "inbox": self.inbox,
+                "inbox": self.contracts.inbox,
+                "slasher": self.contracts.ordering_slasher,
                 "committer_key": self.key_file("committer", self.keys.committer.to_bytes().as_ref())?,
                 "delegate_key": self.key_file("delegate", self.keys.delegate.to_bytes().as_ref())?,
                 "batch_key": self.key_file("batch", self.keys.batch.to_bytes().as_ref())?,
@@ -152,11 +159,27 @@ impl Plan<'_> {
                     "url": gateway,
                     "rollups": self.options.all_rollups(),
                     "relay_address": self.keys.relay.address(),
+                    "account": self.keys.operator.address(),
                 },
                 "opted_in": self.opted_in,
+                "registry": self.registry(),
                 "free_space_floor": 0,
             }),
         )
+    }
+
+    /// The Registry as all roles follow it. Of the first epochs the list says who is opted in: epochs are short, and nobody
+    /// should have to wait for two of them.
+    fn registry(&self) -> Value {
+        json!({
+            "execution": self.execution,
+            "registry": self.contracts.registry,
+            "slasher": self.contracts.ordering_slasher,
+            "market": self.contracts.ordering_market,
+            "rollups": self.contracts.rollup_registry,
+            "optin_delay": OPTIN_DELAY,
+            "poll_ms": (self.options.slot_ms / 8).clamp(50, 1_000),
+        })
     }
 
     /// A role's configuration from what differs from its defaults; also written as `<role>.toml`, so that the

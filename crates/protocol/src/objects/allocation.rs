@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 pub const ALLOCATION_VERSION: u8 = 1;
 
 /// Longest URL of an entry or bid, in bytes.
-pub(crate) const MAX_URL_BYTES: usize = 256;
+const MAX_URL_BYTES: usize = 256;
+
+/// Whether an entry or a bid may have this URL: not too long, and ASCII as URLs are, so that no two readers
+/// differ on what is text.
+pub(crate) const fn is_url(url: &str) -> bool {
+    url.len() <= MAX_URL_BYTES && url.is_ascii()
+}
 
 /// Who holds one rollup's window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +34,7 @@ pub struct AllocationEntry {
     pub delegate: BlsPublicKey,
     /// What is paid.
     pub price_wei: Wei,
-    /// Where the gateway is reached; at most 256 bytes.
+    /// Where the gateway is reached; at most 256 bytes, ASCII.
     pub url: String,
 }
 
@@ -50,7 +56,7 @@ impl TryFrom<sol::AllocationEntry> for AllocationEntry {
     type Error = ObjectError;
 
     fn try_from(value: sol::AllocationEntry) -> Result<Self, ObjectError> {
-        if value.url.len() > MAX_URL_BYTES {
+        if !is_url(&value.url) {
             return Err(ObjectError::Field("url"));
         }
         Ok(Self {

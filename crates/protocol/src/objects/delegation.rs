@@ -120,11 +120,11 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// `abi.encode(SignedDelegation, SignedDelegationReceipt)`, as the window's first batch carries it.
+    /// The schema structs, keys and BLS signature as points.
     ///
     /// # Errors
     /// [`ObjectError::Point`] if a key or signature is not a valid point.
-    pub fn abi_encode(&self) -> Result<Vec<u8>, ObjectError> {
+    pub fn to_sol(&self) -> Result<(sol::SignedDelegation, sol::SignedDelegationReceipt), ObjectError> {
         let delegation = sol::SignedDelegation {
             delegation: self.delegation.message.to_sol()?,
             nonce: self.delegation.nonce,
@@ -137,7 +137,15 @@ impl Authority {
             signingId: self.receipt.signing_id,
             signature: self.receipt.signature.into(),
         };
-        Ok((delegation, receipt).abi_encode_params())
+        Ok((delegation, receipt))
+    }
+
+    /// `abi.encode(SignedDelegation, SignedDelegationReceipt)`, as the window's first batch carries it.
+    ///
+    /// # Errors
+    /// As [`Self::to_sol`].
+    pub fn abi_encode(&self) -> Result<Vec<u8>, ObjectError> {
+        Ok(self.to_sol()?.abi_encode_params())
     }
 
     /// Reads what [`Self::abi_encode`] writes. Signatures are not judged here.
@@ -150,7 +158,17 @@ impl Authority {
         if pair.abi_encode_params() != bytes {
             return Err(ObjectError::NotCanonical);
         }
-        let (delegation, receipt) = pair;
+        pair.try_into()
+    }
+}
+
+impl TryFrom<(sol::SignedDelegation, sol::SignedDelegationReceipt)> for Authority {
+    type Error = ObjectError;
+
+    fn try_from(
+        (delegation, receipt): (sol::SignedDelegation, sol::SignedDelegationReceipt),
+    ) -> Result<Self, ObjectError> {
+        let signature = receipt.signature.as_ref();
         Ok(Self {
             delegation: Signed {
                 signature: signature_from_sol(&delegation.signature)?,
@@ -162,11 +180,7 @@ impl Authority {
                 message: receipt.receipt.try_into()?,
                 nonce: receipt.nonce,
                 signing_id: receipt.signingId,
-                signature: receipt
-                    .signature
-                    .as_ref()
-                    .try_into()
-                    .map_err(|_| ObjectError::Field("signature"))?,
+                signature: signature.try_into().map_err(|_| ObjectError::Field("signature"))?,
             },
         })
     }

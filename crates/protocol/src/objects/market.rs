@@ -1,6 +1,6 @@
 //! Bids for ordering rights, and the relay's word on them (design §2).
 
-use super::{Object, ObjectError, allocation::MAX_URL_BYTES, mirror};
+use super::{Object, ObjectError, allocation::is_url, mirror};
 use crate::{
     RollupId, Slot, Wei, integer, merkle,
     signing::{EcdsaSecret, EcdsaSignature, Message, MessageType, Signed, SigningError, ecdsa, sol_root},
@@ -22,7 +22,9 @@ pub struct MarketDomain {
 }
 
 impl MarketDomain {
-    fn eip712(&self) -> Eip712Domain {
+    /// The domain as EIP-712 has it.
+    #[must_use]
+    pub fn eip712(&self) -> Eip712Domain {
         Eip712Domain::new(
             Some("EarnestOrderingMarket".into()),
             Some("1".into()),
@@ -52,7 +54,7 @@ pub struct OrderingBid {
     pub relay: Address,
     /// Key for the batches' constraints.
     pub delegate: BlsPublicKey,
-    /// Where the gateway is reached; at most 256 bytes.
+    /// Where the gateway is reached; at most 256 bytes, ASCII.
     pub url: String,
     /// Zero, or the winning bid matched by first refusal.
     pub matches: B256,
@@ -111,7 +113,7 @@ impl Object for OrderingBid {
 }
 
 impl OrderingBid {
-    /// Checks the form: rollups ascending, unique and not none; URL not too long. JSON does not check it.
+    /// Checks the form: rollups ascending, unique and not none; URL ASCII and not too long. JSON does not check it.
     ///
     /// # Errors
     /// [`ObjectError::Field`] naming the field.
@@ -119,7 +121,7 @@ impl OrderingBid {
         if self.rollup_ids.is_empty() || !self.rollup_ids.is_sorted_by(|a, b| a < b) {
             return Err(ObjectError::Field("rollupIds"));
         }
-        if self.url.len() > MAX_URL_BYTES {
+        if !is_url(&self.url) {
             return Err(ObjectError::Field("url"));
         }
         Ok(())

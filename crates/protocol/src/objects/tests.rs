@@ -191,6 +191,10 @@ fn only_canonical_abi_of_allowed_values_is_read() {
     let mut long = allocation();
     long.entries[0].url = "u".repeat(257);
     assert_eq!(SlotAllocation::from_metadata(&long.to_metadata()), Err(ObjectError::Field("url")));
+    long.entries[0].url = "https://gäteway.example".into();
+    assert_eq!(SlotAllocation::from_metadata(&long.to_metadata()), Err(ObjectError::Field("url")));
+    let foreign = OrderingBid { url: long.entries[0].url.clone(), ..bid() };
+    assert_eq!(foreign.check(), Err(ObjectError::Field("url")));
 }
 
 #[test]

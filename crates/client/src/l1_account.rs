@@ -1,0 +1,262 @@
+//! An account of ours on L1: what is done with the contracts by hand, and for the devnet.
+//!
+//! Not for what must get onto L1 in time: the gateway's batches have their own way, which raises fees.
+
+use std::{fmt, time::Duration};
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_rpc_types_eth::{BlockNumberOrTag, TransactionInput, TransactionReceipt, TransactionRequest};
+use alloy_sol_types::SolCall;
+use earnest_bindings::deploy::{Addresses, FACTORY, Plan};
+use earnest_chain::{ChainError, ExecutionClient};
+use earnest_protocol::signing::{EcdsaSecret, SigningError};
+use earnest_signer::sign_transaction;
+
+/// Tip offered, wei per gas.
+const TIP: u128 = 1_000_000_000;
+/// Pause between two looks for a receipt.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What a transaction does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Whom it calls.
+    pub to: Address,
+    /// What it pays, wei.
+    pub value: U256,
+    /// The call.
+    pub input: Bytes,
+}
+
+impl Call {
+    /// A call of a contract.
+    #[must_use]
+    pub fn new(to: Address, call: &impl SolCall) -> Self {
+        Self { to, value: U256::ZERO, input: call.abi_encode().into() }
+    }
+
+    /// The same call, paying `wei`.
+    #[must_use]
+    pub fn paying(self, wei: U256) -> Self {
+        Self { value: wei, ..self }
+    }
+}
+
+/// Why something was not done on L1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum L1Error {
+    /// The execution client; a call that would revert comes as its refusal.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The key does not sign.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The execution client has no block yet.
+    #[error("the execution client has no latest block: is it in sync?")]
+    NoBlock,
+    /// In a block, but nothing came of it.
+    #[error("transaction {0} reverted")]
+    Reverted(B256),
+    /// In no block in the time allowed.
+    #[error("transaction {hash} is in no block after {limit:?}")]
+    NotIncluded {
+        /// The transaction.
+        hash: B256,
+        /// The time.
+        limit: Duration,
+    },
+    /// The factory, through which contracts are deployed, is not on this network.
+    #[error("there is no deployment factory at {FACTORY} on this network")]
+    NoFactory,
+    /// The factory did not make it.
+    #[error("{name} is not at {address} after its transaction")]
+    NotMade {
+        /// The contract.
+        name: &'static str,
+        /// Where it should be.
+        address: Address,
+    },
+    /// The execution client is of another chain.
+    #[error("the execution client has chain id {found}, not {expected}")]
+    OtherChain {
+        /// As expected.
+        expected: u64,
+        /// As it says.
+        found: u64,
+    },
+}
+
+/// What became of one contract's deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is.
+    pub address: Address,
+    /// Gas that it took, or would take; none if it was there before.
+    pub gas: Option<u64>,
+}
+
+/// An account of ours.
+pub struct L1Account {
+    client: ExecutionClient,
+    secret: EcdsaSecret,
+    chain_id: u64,
+}
+
+impl fmt::Debug for L1Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("L1Account").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl L1Account {
+    /// The account of a key on the chain of an execution client.
+    #[must_use]
+    pub const fn new(client: ExecutionClient, secret: EcdsaSecret, chain_id: u64) -> Self {
+        Self { client, secret, chain_id }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.secret.address()
+    }
+
+    /// The nonce of its next transaction, those in the pool counted.
+    ///
+    /// # Errors
+    /// [`L1Error::Chain`].
+    pub async fn nonce(&self) -> Result<u64, L1Error> {
+        Ok(self.client.nonce(self.address(), BlockNumberOrTag::Pending).await?)
+    }
+
+    /// The gas that a call takes now.
+    ///
+    /// # Errors
+    /// [`L1Error::Chain`], also if the call would revert.
+    pub async fn estimate(&self, call: &Call) -> Result<u64, L1Error> {
+        let request = TransactionRequest {
+            from: Some(self.address()),
+            to: Some(call.to.into()),
+            value: Some(call.value),
+            input: TransactionInput::both(call.input.clone()),
+            ..TransactionRequest::default()
+        };
+        Ok(self.client.estimate_gas(&request).await?)
+    }
+
+    /// Sends a call with this nonce and gas limit; its transaction's hash.
+    ///
+    /// # Errors
+    /// [`L1Error`]; nothing was sent then.
+    pub async fn send(&self, call: &Call, nonce: u64, gas_limit: u64) -> Result<B256, L1Error> {
+        let head = self.client.block(BlockNumberOrTag::Latest).await?.ok_or(L1Error::NoBlock)?;
+        let base = u128::from(head.header.base_fee_per_gas.unwrap_or_default());
+        let transaction = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce,
+            gas_limit,
+            // Twice the base fee outlives six full blocks.
+            max_fee_per_gas: base.saturating_mul(2).saturating_add(TIP),
+            max_priority_fee_per_gas: TIP,
+            to: TxKind::Call(call.to),
+            value: call.value,
+            input: call.input.clone(),
+            ..TxEip1559::default()
+        };
+        let raw = sign_transaction(transaction, &self.secret)?;
+        Ok(self.client.send_raw_transaction(&raw).await?)
+    }
+
+    /// Waits until a transaction is in a block; its receipt. What the execution client cannot answer is asked again: geth
+    /// refuses while it indexes.
+    ///
+    /// # Errors
+    /// [`L1Error::Reverted`]; after `limit` [`L1Error::NotIncluded`], or the execution client's last refusal.
+    pub async fn included(&self, hash: B256, limit: Duration) -> Result<TransactionReceipt, L1Error> {
+        let mut refused = None;
+        let wait = async {
+            loop {
+                match self.client.receipt(hash).await {
+                    Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
+                    Ok(Some(_)) => return Err(L1Error::Reverted(hash)),
+                    Ok(None) => refused = None,
+                    Err(error) => refused = Some(error),
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let waited = tokio::time::timeout(limit, wait).await;
+        waited.unwrap_or_else(|_| Err(refused.map_or(L1Error::NotIncluded { hash, limit }, L1Error::Chain)))
+    }
+
+    /// Sends a call with as much gas as it takes now and a fifth more, and waits for its block.
+    ///
+    /// # Errors
+    /// [`L1Error`].
+    pub async fn execute(&self, call: &Call, limit: Duration) -> Result<TransactionReceipt, L1Error> {
+        let gas = self.estimate(call).await?;
+        let hash = self.send(call, self.nonce().await?, gas.saturating_add(gas / 5)).await?;
+        self.included(hash, limit).await
+    }
+
+    /// Deploys what is not there yet of a plan, one contract after the other. A contract has `limit` to get into a block.
+    ///
+    /// # Errors
+    /// [`L1Error`]; what was made until then stays.
+    pub async fn deploy(&self, plan: &Plan, limit: Duration) -> Result<Vec<Made>, L1Error> {
+        let mut made = self.survey(plan).await?;
+        for (contract, made) in plan.contracts.iter().zip(&mut made) {
+            if made.gas.is_none() {
+                continue;
+            }
+            let call = Call { to: FACTORY, value: U256::ZERO, input: contract.factory_input() };
+            let receipt = self.execute(&call, limit).await?;
+            if !self.is_there(contract.address).await? {
+                return Err(L1Error::NotMade { name: contract.name, address: contract.address });
+            }
+            made.gas = Some(receipt.gas_used);
+        }
+        Ok(made)
+    }
+
+    /// What [`Self::deploy`] would do: the contracts with the most gas that they can take, none for those that are there.
+    ///
+    /// # Errors
+    /// [`L1Error::NoFactory`], [`L1Error::OtherChain`], or the execution client's.
+    pub async fn survey(&self, plan: &Plan) -> Result<Vec<Made>, L1Error> {
+        let found = self.client.chain_id().await?;
+        if found != self.chain_id {
+            return Err(L1Error::OtherChain { expected: self.chain_id, found });
+        }
+        if !self.is_there(FACTORY).await? {
+            return Err(L1Error::NoFactory);
+        }
+        let mut contracts = Vec::with_capacity(plan.contracts.len());
+        for contract in &plan.contracts {
+            let there = self.is_there(contract.address).await?;
+            let gas = (!there).then(|| contract.gas_limit());
+            contracts.push(Made { name: contract.name, address: contract.address, gas });
+        }
+        Ok(contracts)
+    }
+
+    async fn is_there(&self, address: Address) -> Result<bool, L1Error> {
+        Ok(!self.client.code(address, BlockNumberOrTag::Latest).await?.is_empty())
+    }
+}
+
+/// Whether all contracts of an addresses file have code.
+///
+/// # Errors
+/// [`ChainError`].
+pub async fn all_there(client: &ExecutionClient, addresses: &Addresses) -> Result<bool, ChainError> {
+    for (_, address) in addresses.named() {
+        if client.code(address, BlockNumberOrTag::Latest).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
