@@ -90,6 +90,7 @@ impl Rig {
             builders: Default::default(),
             simulation: Default::default(),
             opted_in: public,
+            market: Default::default(),
             timing,
             bounds: Bounds::default(),
             clients: LimitConfig { per_second: 0, ..LimitConfig::default() },

@@ -1,7 +1,7 @@
 //! From bids to an allocation.
 
 use super::{
-    MAX_WEI, Operator, Sale,
+    Lot, MAX_WEI, Operator, Sale,
     price::split,
     solve::{Offer, solve},
 };
@@ -55,9 +55,15 @@ pub fn clear(sale: &Sale, bids: &[NamedBid<'_>]) -> Clearing {
     Clearing { winners: ledger.award(&winners), total_wei }
 }
 
-/// What the bids named by `hashes` would pay as winners, whether or not they are; unknown ones are left out.
-pub(super) fn award(sale: &Sale, bids: &[NamedBid<'_>], hashes: &[B256]) -> Vec<Won> {
-    Ledger::new(sale, bids).award(hashes)
+/// What the bids named by `hashes` pay as winners, whether or not they should be; unknown ones are left out.
+#[must_use]
+pub fn award(sale: &Sale, bids: &[NamedBid<'_>], hashes: &[B256]) -> Clearing {
+    let winners = Ledger::new(sale, bids).award(hashes);
+    let sold = |lot: &&Lot| winners.iter().all(|won| !won.bid.rollup_ids.contains(&lot.rollup_id));
+    let unsold = sale.lots().iter().filter(sold).map(|lot| lot.reserve_wei);
+    let bids = winners.iter().map(|won| u128::try_from(won.bid.amount_wei.0).unwrap_or(u128::MAX));
+    let total_wei = bids.chain(unsold).fold(0, u128::saturating_add);
+    Clearing { winners, total_wei }
 }
 
 /// The bids on what is for sale.

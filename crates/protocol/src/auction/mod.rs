@@ -17,7 +17,7 @@ mod solve;
 mod verify;
 
 pub use admission::{BidFault, BidKind, BidTerms, Operator, admit, admit_signed};
-pub use clearing::{Clearing, MatchFault, NamedBid, Won, check_match, clear};
+pub use clearing::{Clearing, MatchFault, NamedBid, Won, award, check_match, clear};
 pub use record::{
     AuctionOutcome, AuctionRecord, AuctionStatus, Exclusion, HeldAck, MarketRollups, PublishedBid,
 };

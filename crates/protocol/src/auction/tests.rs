@@ -3,7 +3,7 @@
 use super::{
     AuctionOutcome, AuctionRecord, AuctionStatus, BidFault, BidKind, BidTerms, Clearing, Exclusion, Finding,
     HeldAck, MAX_WEI, MatchFault, NamedBid, Operator, Public, PublishedBid, Sale, Unshown, Verdict, Won,
-    admit, admit_signed, check_match, clear, verify_auction,
+    admit, admit_signed, award, check_match, clear, verify_auction,
 };
 use crate::{
     RollupId, Slot, Wei,
@@ -636,8 +636,8 @@ fn wrong_winners_are_shown_with_the_better_set() {
         .map(|one| NamedBid { hash: one.hash, bid: &one.bid.message })
         .collect();
     let sale = Sale::of(&auction.outcome().rollups, relay());
-    let winners = super::clearing::award(&sale, &named, &worse);
-    let cleared = Clearing { winners, total_wei: 34 };
+    let cleared = award(&sale, &named, &worse);
+    assert_eq!(cleared.total_wei, 34);
     let root = auction.outcome().auction_root;
     let allocation = cleared.allocation(&window(), root);
     let result = cleared.result(SLOT, window().close_ms, &allocation);

@@ -2,8 +2,7 @@
 
 use super::{
     AuctionOutcome, AuctionRecord, AuctionStatus, BidFault, BidKind, BidTerms, Clearing, HeldAck, MatchFault,
-    NamedBid, Operator, PublishedBid, Sale, admit, check_match, clear,
-    clearing::{Won, award},
+    NamedBid, Operator, PublishedBid, Sale, Won, admit, award, check_match, clear,
 };
 use crate::{
     BlsPublicKey, RollupId, Slot, Wei,
@@ -282,8 +281,8 @@ pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
     audit.held();
     let sale = audit.sale.clone();
     let best = audit.winners(&sale, &bids);
-    let matches = audit.matches(&award(&sale, &bids, &outcome.winners));
-    let stated = Clearing { winners: award(&sale, &bids, &outcome.winners), total_wei: best.total_wei };
+    let stated = award(&sale, &bids, &outcome.winners);
+    let matches = audit.matches(&stated.winners);
     audit.result(&stated.refused(&matches));
     audit.other_results();
     audit.delegations();
