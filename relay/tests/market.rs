@@ -29,7 +29,7 @@ use earnest_relay::{ListedEscrow, ListedOperator, MarketConfig, TimingConfig};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use world::{PATIENCE, Setting, World};
+use world::{PATIENCE, Setting, World, document::Document};
 
 const BIDS: &str = "/ordering/v1/market/bids";
 const CONTRACT: Address = Address::repeat_byte(0x3a);
@@ -192,6 +192,16 @@ fn another(than: &[u8]) -> u8 {
     (1..=OPERATORS).find(|operator| !than.contains(operator)).unwrap()
 }
 
+/// Holds the answers of the market's routes against the OpenAPI document.
+async fn as_documented(world: &World, slot: u64, taken: &SignedBid, refused: &SignedBid, code: u16) {
+    let document = Document::of(world).await;
+    document.get(world, "/ordering/v1/rollups", &[], 200).await;
+    document.get(world, "/ordering/v1/market/auctions/{slot}", &[&slot.to_string()], 200).await;
+    document.get(world, "/ordering/v1/market/auctions/{slot}", &["1"], 404).await;
+    document.post(world, BIDS, &json!(taken), 200).await;
+    document.post(world, BIDS, &json!(refused), code).await;
+}
+
 async fn verify(world: &World, slot: u64, held: &[HeldAck]) -> Verdict {
     let record = record(world, slot).await;
     let (_, authorities) = world.get(&format!("/ordering/v1/delegations/{slot}")).await;
@@ -270,7 +280,7 @@ impl Events {
 async fn from_bids_to_a_delegation() {
     let world = World::start(setting(3_000)).await;
     let mut events = Events::listen(&world).await;
-    let (slot, proposer, window) = open_slot(&world, 1).await;
+    let (slot, proposer, window) = open_slot(&world, 2).await;
     let OrderingEvent::Lookahead(ahead) = events.find(|_| true).await else { panic!("no lookahead") };
     assert!(ahead.iter().any(|one| one.slot.0 == slot && one.proposer == proposer));
 
@@ -298,6 +308,8 @@ async fn from_bids_to_a_delegation() {
     }
     let again = client.post_bid(&held[0].bid).await.unwrap();
     assert_eq!(again, held[0].ack, "the same bid has the same acknowledgement");
+    let second_of_nonce = sign(&world, first, OrderingBid { nonce: 61, ..bid(slot, first, &[5, 6], 62) });
+    as_documented(&world, slot, &held[0].bid, &second_of_nonce, 409).await;
     let sealed = record(&world, slot).await;
     assert_eq!((sealed.status, sealed.bid_count, sealed.outcome), (AuctionStatus::Open, 3, None));
     assert_eq!((sealed.window, sealed.proposer), (window, proposer));
@@ -315,6 +327,7 @@ async fn from_bids_to_a_delegation() {
         panic!()
     };
     assert_eq!(bid_count, 3);
+    as_documented(&world, slot, &held[0].bid, &sign(&world, first, bid(slot, first, &[7], 500)), 400).await;
     let closed = record(&world, slot).await;
     assert_eq!(closed.status, AuctionStatus::Closed);
     let outcome = closed.outcome.unwrap();
@@ -356,6 +369,7 @@ async fn from_bids_to_a_delegation() {
     let is_result = |event: &OrderingEvent| matches!(event, OrderingEvent::AuctionResult(result) if result.message.slot.0 == slot);
     let OrderingEvent::AuctionResult(result) = events.find(is_result).await else { panic!() };
     result.verify(&world.network, relay_address()).unwrap();
+    as_documented(&world, slot, &held[0].bid, &late, 400).await;
     let done = client.auction(slot).await.unwrap();
     assert_eq!(done.status, AuctionStatus::Final);
     let outcome = done.outcome.unwrap();
@@ -495,7 +509,7 @@ async fn bids_by_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_lose_no_bid_and_sign_no_second_result() {
     let mut world = World::start(setting(3_000)).await;
-    let (slot, proposer, _) = open_slot(&world, 2).await;
+    let (slot, proposer, _) = open_slot(&world, 3).await;
     let (first, second) = (another(&[operator_of(&proposer)]), 6);
     let mut held = vec![
         place(&world, first, bid(slot, first, &[5, 6, 7], 90)).await,
