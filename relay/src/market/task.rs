@@ -93,6 +93,9 @@ fn well_done(slot: Slot, done: &Result<(), ApiError>) -> bool {
 /// Tells of a lookahead that changed and of windows that ended.
 fn tell(relay: &Relay, slots: &[SequencingSlot], told: &mut Told) {
     let lookahead = lookahead(relay, slots);
+    // That slots pass is no news.
+    let current = relay.current_slot();
+    told.lookahead.retain(|one| one.slot.0 >= current);
     if lookahead != told.lookahead {
         told.lookahead.clone_from(&lookahead);
         relay.news.tell(OrderingEvent::Lookahead(lookahead));
