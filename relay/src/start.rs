@@ -8,9 +8,9 @@ use crate::{
     cutoff_task, delivery,
     duties::Duties,
     feed::Feed,
+    l1::{L1, Listed, Registered},
     ledger::{Ledger, LedgerError},
-    meters,
-    opt_in::{Listed, OptIn, Registered},
+    market, meters,
     received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
     simulation::Simulator,
@@ -141,6 +141,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let mut timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
     timing.seal = config.timing.seal;
     timing.constraint_cutoff = config.timing.constraint_cutoff;
+    timing.first_refusal = config.timing.first_refusal;
 
     let blocking = config.clone();
     let Opened { bls, ecdsa, ledger, spool, received, recorder } =
@@ -167,9 +168,9 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("writable", ledger.clone().watch(tasks.token()));
     let bounds = config.bounds;
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
-    let opt_in = opt_in(&config, clock, timing, &tasks, &health)?;
+    let l1 = l1(&config, ecdsa.address(), clock, timing, &tasks, &health)?;
     let relay = Arc::new(Relay {
-        opt_in,
+        l1,
         clock,
         timing,
         spec,
@@ -196,7 +197,9 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         execution: execution_clients(&config)?,
         judged: Mutex::default(),
         ask_proposers: Notify::new(),
+        lookahead_changed: Notify::new(),
         feed: Feed::new(),
+        news: market::MarketNews::new(),
         builders: Builders::from(&config.builders),
         simulator: Simulator::new(&config.simulation)?,
         config,
@@ -219,6 +222,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay)));
     tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("auctions", market::run(Arc::clone(&relay)));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
@@ -244,15 +248,16 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
 }
 
-/// Who says which proposers are opted in: the Registry if one is configured, else the list.
-fn opt_in(
+/// Who says what stands on L1: the contracts if a Registry is configured, else the lists.
+fn l1(
     config: &Config,
+    relay: Address,
     clock: SlotClock,
     timing: Timing,
     tasks: &Supervisor,
     health: &Health,
-) -> Result<Box<dyn OptIn>, StartError> {
-    let listed = Listed::new(&config.opted_in);
+) -> Result<Box<dyn L1>, StartError> {
+    let listed = Listed::new(config, relay);
     let Some(registry) = &config.registry else { return Ok(Box::new(listed)) };
     let checkpoint = config.data_dir.join("registry.json");
     let (follower, view) = Follower::new(registry.clone(), config.network, Some(checkpoint))?;
@@ -277,7 +282,13 @@ fn opt_in(
         }
         Ok::<_, Infallible>(())
     });
-    Ok(Box::new(Registered { view, timing, first: listed }))
+    Ok(Box::new(Registered {
+        view,
+        timing,
+        listed,
+        has_market: registry.market.is_some(),
+        has_rollups: registry.rollups.is_some(),
+    }))
 }
 
 /// Clients of the execution clients, with as long for a call as the judgement at the cut-off leaves to several.

@@ -1,7 +1,9 @@
-//! Earnest's protocol: objects, signing forms, Merkle rules, windows, ordering, receipts, evidence (design §2–§4, §8).
+//! Earnest's protocol: objects, signing forms, Merkle rules, windows, the market, ordering, receipts, evidence (design §2–§4,
+//! §8).
 //!
 //! Pure: no I/O, no clock, no async. Shells feed it bytes and times and act on what it answers.
 
+pub mod auction;
 pub mod delegation;
 pub mod evidence;
 #[cfg(test)]
