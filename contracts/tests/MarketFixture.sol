@@ -17,6 +17,7 @@ import {
     SlotAllocation
 } from "../src/Objects.sol";
 import {OrderingMarket} from "../src/OrderingMarket.sol";
+import {Registry} from "../src/Registry.sol";
 import {RollupRegistry} from "../src/RollupRegistry.sol";
 import {Signing} from "../src/Signing.sol";
 import {IInbox} from "../src/interfaces/IInbox.sol";
@@ -66,22 +67,16 @@ abstract contract MarketFixture is Test {
         (committer, committerKey) = makeAddrAndKey("committer");
         (stranger, strangerKey) = makeAddrAndKey("stranger");
         vm.warp(GENESIS_MS / 1000);
-        // By name: a test that imports it would be compiled for size as it is, and all else with it.
-        registry = IRegistry(
-            deployCode(
-                "Registry.sol:Registry",
-                abi.encode(
-                    IRegistry.Config({
-                        minCollateralWei: 1 ether,
-                        fraudProofWindow: 1 days,
-                        unregistrationDelay: 7 days,
-                        slashWindow: 7 days,
-                        optInDelay: 7 days,
-                        signingDomain: Signing.domain(FORK),
-                        chainId: Signing.littleEndian(block.chainid)
-                    })
-                )
-            )
+        registry = new Registry(
+            IRegistry.Config({
+                minCollateralWei: 1 ether,
+                fraudProofWindow: 1 days,
+                unregistrationDelay: 7 days,
+                slashWindow: 7 days,
+                optInDelay: 7 days,
+                signingDomain: Signing.domain(FORK),
+                chainId: Signing.littleEndian(block.chainid)
+            })
         );
         rollups = new RollupRegistry(address(this), GENESIS_MS, SLOT_MS);
         inbox = new Inbox(FORK);
