@@ -341,10 +341,10 @@ fn a_file_says_what_it_is_and_for_whom() {
     assert_eq!(json["clock"]["slot_ms"], "12000");
     assert_eq!(serde_json::from_value::<EvidenceFile>(json.clone()).unwrap(), file);
 
-    let mut unknown = json.clone();
+    let mut unknown = json;
     unknown["evidence"]["more"] = "1".into();
     assert!(serde_json::from_value::<EvidenceFile>(unknown).is_err());
-    let mut no_committer = file.clone();
+    let mut no_committer = file;
     no_committer.committer = None;
     assert!(no_committer.charge().is_err());
 }
@@ -381,7 +381,7 @@ fn each_place_is_counted_for_the_rollup_that_was_harmed() {
         tx_count: 0,
         tx_root: B256::ZERO,
         kind: CommitmentKind::WindowSeal,
-        ..commitment.payload.clone()
+        ..commitment.payload
     };
     let broken = AtomicityBreak {
         commitment: bundle,
