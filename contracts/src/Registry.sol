@@ -690,15 +690,8 @@ contract Registry is IRegistry, ReentrancyGuardTransient {
         // forge-lint: disable-next-line(unsafe-typecast)
         uint80 value = uint80(collateralWei);
         operator.collateralWei = value;
-        mapping(uint256 index => Change) storage history = _history[root];
-        uint32 changes = operator.changes;
-        // Of several changes in one second the last counts.
-        if (changes != 0 && history[changes - 1].time == block.timestamp) {
-            history[changes - 1].collateralWei = value;
-        } else {
-            history[changes] = Change(uint48(block.timestamp), value);
-            operator.changes = changes + 1;
-        }
+        // Several changes of one second all stay; of them the last counts.
+        _history[root][operator.changes++] = Change(uint48(block.timestamp), value);
     }
 
     /// @dev Takes `wantedWei`, or all there is. The first time opens the slash window.
