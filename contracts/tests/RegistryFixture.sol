@@ -308,8 +308,10 @@ abstract contract RegistryFixture is Test {
     }
 
     function slash(bytes32 root, uint256 n) internal returns (uint256) {
+        // Signing calls precompiles, which would use up the prank.
+        SignedCommitment memory commitment = signed(n);
         vm.prank(challenger);
-        return registry.slashCommitment(root, signed(n), "evidence");
+        return registry.slashCommitment(root, commitment, "evidence");
     }
 
     function slashFails(bytes32 root, uint256 n, bytes4 why) internal {
@@ -347,8 +349,12 @@ abstract contract RegistryFixture is Test {
         revert(string.concat("no vector ", name));
     }
 
-    /// Registers an operator of the vectors.
+    /// Registers an operator of the vectors, with five times the minimum.
     function registerVector(string memory name) internal returns (bytes32 root) {
+        return registerVector(name, 5 * uint256(MIN));
+    }
+
+    function registerVector(string memory name, uint256 value) internal returns (bytes32 root) {
         string memory json = _vectors("operators.json");
         string memory place = _at(json, ".operators", name);
         IRegistry.SignedRegistration[] memory regs = abi.decode(
@@ -358,7 +364,7 @@ abstract contract RegistryFixture is Test {
             regs,
             vm.parseJsonAddress(json, string.concat(place, ".owner")),
             vm.parseJsonBytes32(json, string.concat(place, ".signingId")),
-            5 * uint256(MIN)
+            value
         );
     }
 

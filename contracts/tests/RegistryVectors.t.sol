@@ -189,4 +189,38 @@ contract RegistryVectorsTest is RegistryFixture {
         vm.expectRevert(BlsSignatures.ModExpUnavailable.selector);
         registry.verifyRegistration(proof);
     }
+
+    /// Every function and event of the Universal Registry Contract is here, under its selector.
+    function test_abiOfTheUniversalRegistryContract() public view {
+        string memory json = _vectors("urc_abi.json");
+        bytes memory code = address(registry).code;
+        string[] memory functions = vm.parseJsonStringArray(json, ".functions");
+        string[] memory events = vm.parseJsonStringArray(json, ".events");
+        assertEq(functions.length, 22);
+        assertEq(events.length, 7);
+        for (uint256 i = 0; i < functions.length; ++i) {
+            // PUSH4 selector: the dispatcher compares it.
+            bytes memory push = abi.encodePacked(uint8(0x63), bytes4(keccak256(bytes(functions[i]))));
+            assertTrue(_contains(code, push), functions[i]);
+        }
+        for (uint256 i = 0; i < events.length; ++i) {
+            assertTrue(_contains(code, abi.encodePacked(uint8(0x7f), keccak256(bytes(events[i])))), events[i]);
+        }
+        assertFalse(_contains(code, abi.encodePacked(uint8(0x63), bytes4(keccak256("unregister(bytes)")))));
+    }
+
+    function _contains(bytes memory code, bytes memory part) private pure returns (bool) {
+        uint256 length = part.length;
+        bytes32 wanted = keccak256(part);
+        uint8 first = uint8(part[0]);
+        for (uint256 i = 0; i + length <= code.length; ++i) {
+            if (uint8(code[i]) != first) continue;
+            bytes32 found;
+            assembly ("memory-safe") {
+                found := keccak256(add(add(code, 0x20), i), length)
+            }
+            if (found == wanted) return true;
+        }
+        return false;
+    }
 }

@@ -339,7 +339,7 @@ mod tests {
                 wrong.merkleProof[step].0[31] ^= 1;
                 prop_assert!(!verify_proof(&wrong, OWNER));
             }
-            let mut longer = proof.clone();
+            let mut longer = proof;
             longer.merkleProof.push(B256::ZERO);
             prop_assert!(!verify_proof(&longer, OWNER));
             prop_assert!(tree.proof(count).is_none());
