@@ -21,7 +21,6 @@ import {
 import {
     Commitment,
     Delegation,
-    G1Point,
     Leg,
     OrderingCommitment,
     SignedAuctionResult,
@@ -41,7 +40,6 @@ import {AnswerJudge} from "./judge/AnswerJudge.sol";
 import {Canonical} from "./judge/Canonical.sol";
 import {Orderings} from "./judge/Orderings.sol";
 import {Positions} from "./judge/Positions.sol";
-import {SafeCastLib} from "solady/utils/SafeCastLib.sol";
 
 /// @title Judge of ordering commitments and allocations (design §8)
 /// @notice What a fault is, is said in `judge/`; here is who may show it, when, how often, and what follows. Everybody
@@ -49,11 +47,10 @@ import {SafeCastLib} from "solady/utils/SafeCastLib.sol";
 /// @dev External calls go to contracts fixed at deployment, none of which calls strangers in turn, but for
 /// `claimCredit`, which pays last. State is written before every call that writes.
 contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISlashBeneficiaries, SlotClock {
-    using SafeCastLib for uint256;
-
     /// @dev A judged fault, and where it is counted.
     struct Fault {
         uint8 kind;
+        /// Zero for a delegation: it is of several.
         uint64 rollupId;
         uint64 slot;
         uint16 segment;
@@ -79,6 +76,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     /// @notice Domain of every signature that counts here.
     bytes32 public immutable SIGNING_DOMAIN;
 
+    /// @dev Hash of the delegation that is all zero.
+    bytes32 private immutable _NO_DELEGATION;
     uint80 private immutable _SAFETY_WEI;
     uint80 private immutable _LIVENESS_WEI;
     uint80 private immutable _BOND_WEI;
@@ -133,6 +132,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         ANSWER_JUDGE = new AnswerJudge(
             registry, rollupRegistry, address(inbox), domain, genesisMs, slotMs, config.constraintCutoffMs
         );
+        Delegation memory none;
+        _NO_DELEGATION = keccak256(abi.encode(none));
         _SAFETY_WEI = config.safetyWei;
         _LIVENESS_WEI = config.livenessWei;
         _BOND_WEI = config.bondWei;
@@ -152,7 +153,9 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         bytes calldata evidence,
         address challenger
     ) external onlyRegistry returns (uint256 slashAmountWei) {
-        if (!_isEmpty(delegation)) revert DelegationNotEmpty();
+        if (Signing.delegationHash(delegation) != _NO_DELEGATION) {
+            revert DelegationNotEmpty();
+        }
         Fault memory fault = _judge(commitment, committer, evidence);
         IRollupRegistry.Terms memory terms = ROLLUPS.termsAt(fault.rollupId, fault.slot);
         address rewarded = challenger;
@@ -176,8 +179,9 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         address
     ) external onlyRegistry returns (uint256 slashAmountWei) {
         _misallocationOnly(evidence);
-        Fault memory fault = _misallocation(delegation, registrationRoot);
-        (slashAmountWei, _rewarded) = _conclude(_idOf(fault), fault, _proposer(delegation));
+        bytes32 judged = Signing.delegationHash(delegation);
+        Fault memory fault = Fault(MISALLOCATION, 0, delegation.slot, 0, judged, registrationRoot);
+        (slashAmountWei, _rewarded) = _conclude(_idOf(fault), fault, Orderings.proposerOf(delegation));
         _harmed = address(0);
     }
 
@@ -211,14 +215,12 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         IRegistry.RegistrationProof calldata proof,
         SignedDelegation calldata delegation
     ) external payable returns (bytes32 accusation) {
-        REGISTRY.verifyDelegation(proof, delegation);
-        Delegation calldata message = delegation.delegation;
-        Fault memory fault = _misallocation(message, proof.registrationRoot);
-        address signer = _proposer(message);
+        (bytes32 judged, address signer) = abi.decode(_askJudge(), (bytes32, address));
+        bytes32 operator = proof.registrationRoot;
+        Fault memory fault = Fault(MISALLOCATION, 0, delegation.delegation.slot, 0, judged, operator);
         _accusable(fault, signer);
-        if (!ANSWER_JUDGE.allocates(message.metadata, message.slot)) revert NoEntries();
         accusation = _idOf(fault);
-        _open(accusation, proof.registrationRoot, fault, signer);
+        _open(accusation, operator, fault, signer);
     }
 
     /// @inheritdoc IOrderingSlasher
@@ -226,7 +228,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         Accusation storage open = _answerable(accusation, MISSED_WINDOW);
         (address relay, bytes32 constraintsHash) = abi.decode(_askJudge(), (address, bytes32));
         if (_dropped[relay][constraintsHash]) revert BadAnswer("dropped");
-        uint48 until = (block.timestamp + _ANSWER_SECONDS).toUint48();
+        uint48 until = uint48(block.timestamp + _ANSWER_SECONDS);
         open.status = Status.Answered;
         open.answerer = msg.sender;
         open.deadline = until;
@@ -242,10 +244,10 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         address relay = abi.decode(_askJudge(), (address));
         _dropped[relay][open.constraintsHash] = true;
         // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
-        uint256 over = block.timestamp - 1;
+        uint48 over = uint48(block.timestamp - 1);
         open.status = Status.Open;
         open.answerer = address(0);
-        open.deadline = open.answerUntil > over ? open.answerUntil : over.toUint48();
+        open.deadline = open.answerUntil > over ? open.answerUntil : over;
         open.constraintsHash = 0;
         emit AnswerRebutted(accusation, msg.sender);
     }
@@ -427,24 +429,14 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         Canonical.none(detail);
     }
 
-    /// @dev A delegation is of several rollups, so the fault is counted for none.
-    function _misallocation(Delegation calldata delegation, bytes32 operator)
-        private
-        pure
-        returns (Fault memory)
-    {
-        bytes32 judged = Signing.delegationHash(delegation);
-        return Fault(MISALLOCATION, 0, delegation.slot, 0, judged, operator);
-    }
-
     /// @dev A window's number 0 fixes the head of its forced inclusions; everything queued by slot n − 96 is due.
     function _forcedInclusionSkipped(OrderingCommitment memory ordering) private view {
         if (ordering.segment != 0 || ordering.number != 0) revert NotWindowStart();
         if (ordering.slot < DUE_SLOTS) revert NothingSkipped();
-        // Slots of 64 bits and lengths of 64 bits may pass what a timestamp holds; nothing is queued there.
-        uint256 until = slotStartMs(ordering.slot - DUE_SLOTS) / 1000;
+        // Slots far ahead are past what a timestamp holds; nothing is queued there.
+        uint256 until = _startOf(ordering.slot - DUE_SLOTS);
         if (until > block.timestamp) until = block.timestamp;
-        if (INBOX.forcedHeadAt(ordering.rollupId, until.toUint64()) <= ordering.forcedInclusionHead) {
+        if (INBOX.forcedHeadAt(ordering.rollupId, uint64(until)) <= ordering.forcedInclusionHead) {
             revert NothingSkipped();
         }
     }
@@ -523,7 +515,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         // One that nobody concluded may be brought again; one that was answered may not.
         bool lapsed = before.status == Status.Closed && before.answerer == address(0);
         if (before.status != Status.None && !lapsed) revert AlreadyAccused();
-        uint48 deadline = (block.timestamp + _ANSWER_SECONDS).toUint48();
+        uint48 deadline = uint48(block.timestamp + _ANSWER_SECONDS);
         _accusations[id] = Accusation({
             accuser: msg.sender,
             bondWei: _BOND_WEI,
@@ -561,7 +553,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         _close(id, msg.sender);
     }
 
-    /// @dev Passes this very call on to the judge of answers; reverts as it does.
+    /// @dev Passes this very call on to the other judge; reverts as it does.
     function _askJudge() private returns (bytes memory said) {
         bool holds;
         // The judge was made here, and what it returns is short.
@@ -629,11 +621,6 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         return keccak256(abi.encode(fault.kind, fault.judged, fault.operator));
     }
 
-    /// @dev What stands for the signer of a delegation.
-    function _proposer(Delegation calldata delegation) private pure returns (address) {
-        return address(bytes20(keccak256(abi.encode(delegation.proposer))));
-    }
-
     function _faultOf(Accusation storage open) private view returns (Fault memory) {
         bytes32 operator = open.fault == MISALLOCATION ? open.registrationRoot : bytes32(0);
         return Fault(open.fault, open.rollupId, open.slot, open.segment, open.judged, operator);
@@ -642,14 +629,5 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     /// @dev What is charged once.
     function _keyOf(Fault memory fault, address signer) private pure returns (bytes32) {
         return keccak256(abi.encode(fault.kind, signer, fault.rollupId, fault.slot, fault.operator));
-    }
-
-    function _isEmpty(Delegation calldata delegation) private pure returns (bool) {
-        return delegation.metadata.length == 0 && delegation.slot == 0 && delegation.committer == address(0)
-            && _isZero(delegation.proposer) && _isZero(delegation.delegate);
-    }
-
-    function _isZero(G1Point calldata point) private pure returns (bool) {
-        return point.x_a | point.x_b | point.y_a | point.y_b == 0;
     }
 }

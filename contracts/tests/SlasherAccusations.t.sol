@@ -687,10 +687,4 @@ contract SlasherAccusationsTest is SlasherFixture {
         vm.expectRevert(SlotClock.BadClock.selector);
         new OrderingSlasher(registry, rollups, IInbox(address(inbox)), FORK, GENESIS_MS, 0, config());
     }
-
-    function test_itFitsAContract() public view {
-        assertLe(address(slasher).code.length, 24_576);
-        assertLe(address(slasher.ANSWER_JUDGE()).code.length, 24_576);
-        assertLe(type(OrderingSlasher).creationCode.length + 10 * 32, 49_152);
-    }
 }

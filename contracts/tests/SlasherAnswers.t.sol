@@ -553,8 +553,5 @@ contract SlasherAnswersTest is SlasherFixture {
         assertEq(named, relay);
         assertTrue(hash != 0);
         assertEq(uint8(statusOf(_id)), uint8(IOrderingSlasher.Status.Open));
-        assertTrue(judge.allocates(abi.encode(uint8(1), allocation()), SLOT));
-        assertFalse(judge.allocates(abi.encode(uint8(1), allocation()), SLOT + 1));
-        assertFalse(judge.allocates(abi.encode(uint8(2), allocation()), SLOT));
     }
 }

@@ -701,4 +701,87 @@ contract SlasherFaultsTest is SlasherFixture {
         (, address signer,,) = slasher.check(one, brokenChain());
         assertEq(signer, rival);
     }
+
+    // ---- The honest.
+
+    /// All that an honest committer signed for two windows: three microblocks and a seal each, in each of two segments,
+    /// and a bundle.
+    function honest() internal view returns (SignedCommitment[] memory all) {
+        all = new SignedCommitment[](17);
+        uint256 n = 0;
+        for (uint64 window = 0; window < 2; ++window) {
+            for (uint16 segment = 0; segment < 2; ++segment) {
+                bytes32 parent = 0;
+                for (uint32 number = 0; number < 4; ++number) {
+                    OrderingCommitment memory ordering = number < 3
+                        ? microblock(number, 3 * number, hashes(3 * number, 3))
+                        : sealOf(3, hashes(0, 9), segment == 0 ? 1 : 2);
+                    (ordering.slot, ordering.segment, ordering.parent) = (SLOT + window, segment, parent);
+                    parent = keccak256(abi.encode(ordering));
+                    all[n++] = sign(ordering);
+                }
+            }
+        }
+        BundleCommitment memory promised = bundle(2);
+        for (uint256 i = 0; i < 2; ++i) {
+            promised.legs[i].txHash = hashes(0, 9)[promised.legs[i].index];
+        }
+        all[n] = sign(promised);
+    }
+
+    /// Evidence of any fault made of what an honest committer signed, with the right paths or with others.
+    function charge(SignedCommitment memory other, uint8 fault, uint256 seed)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        uint32 index = uint32(seed % 10);
+        bytes32[] memory all = hashes(0, 9);
+        uint32 first = index / 3 * 3;
+        bytes32[] memory inMicroblock = index < 9 ? pathOf(first, hashes(first, 3), index) : new bytes32[](0);
+        bytes32[] memory inSeal = index < 9 ? pathOf(0, all, index) : new bytes32[](0);
+        bytes32 txHash = index < 9 ? all[index] : bytes32(0);
+        bytes32 shownHash = seed % 7 == 0 ? bytes32(0) : seed % 5 == 0 ? all[(index + 1) % 9] : txHash;
+        if (fault == 1) return equivocation(other);
+        if (fault == 2) return seed % 3 == 0 ? brokenChain() : brokenChain(other);
+        if (fault == 3) return postSeal(other);
+        if (fault == 4) {
+            return omission(OmissionEvidence(index, txHash, inMicroblock, other, shownHash, inSeal));
+        }
+        if (fault == 5) {
+            bytes32[] memory path = seed % 2 == 0 ? inSeal : inMicroblock;
+            return atomicity(AtomicityEvidence(uint16(seed % 3), other, shownHash, path));
+        }
+        return evidenceOf(7, "");
+    }
+
+    /// Whatever is laid beside whatever, and whichever word of it is changed: who did nothing is guilty of nothing.
+    /// forge-config: default.fuzz.runs = 1024
+    function testFuzz_theHonestAreInnocent(
+        uint256 judged,
+        uint256 other,
+        uint8 fault,
+        uint256 seed,
+        uint256 place,
+        uint256 value,
+        bool mutate
+    ) public {
+        SignedCommitment[] memory all = honest();
+        fault = uint8(bound(fault, 1, 6));
+        if (fault == 6) fault = 7;
+        SignedCommitment memory one = all[judged % all.length];
+        bytes memory evidence = charge(all[other % all.length], fault, seed);
+        if (mutate) {
+            place = bound(place, 0, evidence.length / 32 - 1) * 32;
+            // Accusing of what the honest may answer is another matter.
+            vm.assume(place != 0 || (value != 6 && value != 8));
+            assembly ("memory-safe") {
+                mstore(add(add(evidence, 0x20), place), value)
+            }
+        }
+        vm.expectRevert();
+        slasher.check(one, evidence);
+        vm.expectRevert();
+        registry.slashCommitment(root, one, evidence);
+    }
 }

@@ -13,6 +13,7 @@ import {
     ConstraintReceipt
 } from "../src/Objects.sol";
 import {Inbox} from "../src/Inbox.sol";
+import {OrderingSlasher} from "../src/OrderingSlasher.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {SlasherFixture} from "./SlasherFixture.sol";
 
@@ -201,5 +202,12 @@ contract SlasherGasTest is SlasherFixture {
         vm.prank(accuser);
         slasher.claimCredit();
         vm.snapshotGasLastCall("OrderingSlasher", "claim credit");
+    }
+
+    /// Here, since what coverage runs is not optimised.
+    function test_itFitsAContract() public view {
+        assertLe(address(slasher).code.length, 24_576);
+        assertLe(address(slasher.ANSWER_JUDGE()).code.length, 24_576);
+        assertLe(type(OrderingSlasher).creationCode.length + 10 * 32, 49_152);
     }
 }

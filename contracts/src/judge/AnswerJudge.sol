@@ -30,11 +30,11 @@ interface ISubmit {
     function submit(bytes[] calldata txs, SignedCommitment calldata seal, bytes calldata authority) external;
 }
 
-/// @title What clears the accused (design §8)
-/// @notice Judges answers for the slasher that made it, which would else be larger than a contract may be. It holds
-/// nothing and may do nothing. The slasher passes on the calls it gets, byte for byte: so the functions are called alike
+/// @title What clears the accused, and what accuses a delegation (design §8)
+/// @notice Judges for the slasher that made it, which would else be larger than a contract may be. It holds nothing
+/// and may do nothing. The slasher passes on the calls it gets, byte for byte: so the functions are called alike
 /// on both, and what is asked of an answer is read from the accusation there.
-/// @dev Every function reverts with `BadAnswer` unless the answer holds.
+/// @dev A function that judges an answer reverts with `BadAnswer` unless it holds.
 contract AnswerJudge is SlotClock, ValidDelegation {
     /// @dev What an answer must be about.
     struct Place {
@@ -135,10 +135,20 @@ contract AnswerJudge is SlotClock, ValidDelegation {
         _bad("entry");
     }
 
-    /// @notice Whether a delegation's metadata allocates anything for its slot.
-    function allocates(bytes calldata metadata, uint64 slot) external view returns (bool) {
-        (bool formed, SlotAllocation memory allocation) = _allocationOf(metadata);
-        return formed && allocation.slot == slot && allocation.entries.length != 0;
+    /// @notice An accusation of Misallocation: a delegation that the operator's key signed, with entries for its slot.
+    /// @return judged the delegation's hash
+    /// @return signer what stands for the proposer
+    function accuseDelegation(
+        IRegistry.RegistrationProof calldata proof,
+        SignedDelegation calldata delegation
+    ) external view returns (bytes32 judged, address signer) {
+        REGISTRY.verifyDelegation(proof, delegation);
+        Delegation calldata message = delegation.delegation;
+        (bool formed, SlotAllocation memory allocation) = _allocationOf(message.metadata);
+        if (!formed || allocation.slot != message.slot || allocation.entries.length == 0) {
+            revert IOrderingSlasher.NoEntries();
+        }
+        return (Signing.delegationHash(message), Orderings.proposerOf(message));
     }
 
     /// @notice Misallocation: the relay's result states the delegation's allocation. The relay is the one that the terms

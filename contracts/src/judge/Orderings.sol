@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {BrokenChainEvidence, EquivocationEvidence, PostSealEvidence} from "../Evidence.sol";
-import {Commitment, Leg, OrderingCommitment, SignedCommitment} from "../Objects.sol";
+import {Commitment, Delegation, Leg, OrderingCommitment, SignedCommitment} from "../Objects.sol";
 import {Signing} from "../Signing.sol";
 import {IOrderingSlasher} from "../interfaces/IOrderingSlasher.sol";
 
@@ -91,6 +91,11 @@ library Orderings {
         bytes32 root = Signing.commitmentRoot(signed.commitment);
         root = Signing.signingRoot(root, signed.signingId, signed.nonce, block.chainid, domain);
         return Signing.recover(root, signed.signature);
+    }
+
+    /// @notice What stands for the signer of a delegation: the first twenty bytes of the hash of the proposer's key.
+    function proposerOf(Delegation calldata delegation) internal pure returns (address) {
+        return address(bytes20(keccak256(abi.encode(delegation.proposer))));
     }
 
     /// @notice Two commitments for one place.
