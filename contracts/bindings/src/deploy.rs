@@ -287,6 +287,10 @@ fn check(parameters: &Parameters) -> Result<(), ParameterError> {
         (slasher.liveness_wei > 0 && slasher.bond_wei > 0, "slasher: liveness_wei or bond_wei is zero"),
         (slasher.safety_wei >= slasher.liveness_wei, "slasher: safety_wei is below liveness_wei"),
         (
+            registry.min_collateral_wei / 2 >= slasher.safety_wei,
+            "registry: min_collateral_wei is below twice the slasher's safety_wei, so slashing oneself would cost less",
+        ),
+        (
             slasher.answer_seconds > 0 && slasher.conclude_seconds > 0 && slasher.evidence_seconds > 0,
             "slasher: answer_seconds, conclude_seconds or evidence_seconds is zero",
         ),
@@ -341,7 +345,7 @@ mod tests {
         assert_eq!(changed(|it| it.genesis_ms = 9), rollups);
         assert_eq!(changed(|it| it.registrar = Address::repeat_byte(9)), rollups);
         assert_eq!(changed(|it| it.registry.fraud_proof_window += 1), [all[1], all[3], all[4]]);
-        assert_eq!(changed(|it| it.slasher.safety_wei += 1), ["OrderingSlasher"]);
+        assert_eq!(changed(|it| it.slasher.safety_wei -= 1), ["OrderingSlasher"]);
         assert_eq!(changed(|it| it.market.horizon_seconds -= 1), ["OrderingMarket"]);
     }
 
@@ -352,16 +356,17 @@ mod tests {
             change(&mut parameters);
             plan(&parameters).unwrap_err().to_string()
         };
-        let cases: [(fn(&mut Parameters), &str); 9] = [
+        let cases: [(fn(&mut Parameters), &str); 10] = [
             (|it| it.slot_ms = 0, "slot_ms"),
             (|it| it.registrar = Address::ZERO, "registrar"),
             (|it| it.registry.min_collateral_wei = 0, "min_collateral_wei"),
             (|it| it.registry.slash_window = 0, "way out"),
             (|it| it.slasher.evidence_seconds = u32::MAX, "evidence_seconds"),
             (|it| it.slasher.safety_wei = 1, "below liveness_wei"),
+            (|it| it.slasher.safety_wei = it.registry.min_collateral_wei / 2 + 1, "slashing oneself"),
             (|it| it.slasher.answer_seconds = 1_400_000, "outlast"),
             (|it| it.market.withdrawal_delay_seconds = 1, "withdrawal_delay_seconds"),
-            (|it| it.slasher.safety_wei = 1 << 80, "80 bits"),
+            (|it| it.registry.min_collateral_wei = 1 << 80, "80 bits"),
         ];
         for (change, said) in cases {
             let reason = refused(change);

@@ -68,7 +68,7 @@ pub(super) fn parameters(network: Signing, clock: (u64, u64), registrar: Address
         slot_ms,
         registrar,
         registry: RegistryParameters {
-            min_collateral_wei: ETHER,
+            min_collateral_wei: 2 * ETHER,
             fraud_proof_window: 1,
             unregistration_delay: 3_600,
             slash_window: 3_600,
