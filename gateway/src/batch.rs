@@ -478,6 +478,15 @@ impl Constrainer {
 mod tests {
     use super::*;
 
+    /// Else a held batch would not clear the gateway of a missed window.
+    #[test]
+    fn a_batch_carries_the_gas_that_the_slasher_asks_for() {
+        for bytes in [0, 1, 836, 50_000, 120 * 1024, 10 << 20] {
+            let least = inbox::least_gas(usize::try_from(bytes).unwrap());
+            assert!(batch_gas(bytes) >= least, "{bytes}");
+        }
+    }
+
     #[test]
     fn no_more_is_promised_than_a_block_holds() {
         let full = batch_gas(120 * 1024);

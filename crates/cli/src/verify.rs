@@ -1,4 +1,6 @@
-//! `earnest verify receipt.json`: checks a receipt offline and says what was checked, line by line.
+//! `earnest verify FILE`: checks a receipt, or judges evidence, offline and says what was checked, line by line.
+
+mod evidence;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -10,15 +12,18 @@ use alloy_primitives::{Address, B256, FixedBytes};
 use clap::Args;
 use earnest_builder_types::BlsPublicKey;
 use earnest_protocol::delegation::{DelegationError, TrustRoots};
+use earnest_protocol::evidence::EvidenceFile;
 use earnest_protocol::receipt::{PreconfReceipt, ReceiptError, Verified};
 use earnest_protocol::signing::Network;
 
 use crate::failure::Failure;
 
-/// Exit status if a receipt, or a gateway, does not keep to the rules.
+/// Exit status if a receipt, a gateway or evidence does not keep to the rules.
 pub(crate) const BROKEN: u8 = 3;
-/// Largest receipt read, in bytes.
-const MAX_RECEIPT: u64 = 1 << 20;
+/// Exit status if only the state of L1 can tell whether evidence convicts.
+const UNDECIDED: u8 = 4;
+/// Largest receipt or evidence read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// An L1 network by name, or as `0xGENESIS_FORK_VERSION:CHAIN_ID`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,51 +51,105 @@ impl FromStr for NetworkArg {
 
 /// Options of `earnest verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 the receipt holds, 3 it does not, 1 it could not be read.")]
+#[command(
+    after_help = "Exit status: 0 the receipt holds, or the evidence convicts; 3 it does not; 4 only L1's state \
+    can tell; 1 it could not be read."
+)]
 pub(crate) struct VerifyArgs {
-    /// The receipt, as the gateway gave it; `-` reads standard input.
-    receipt: PathBuf,
-    /// The L1 network: mainnet, hoodi, sepolia, holesky, or 0xGENESIS_FORK_VERSION:CHAIN_ID.
+    /// The receipt, as the gateway gave it, or the evidence; `-` reads standard input.
+    file: PathBuf,
+    /// The L1 network: mainnet, hoodi, sepolia, holesky, or 0xGENESIS_FORK_VERSION:CHAIN_ID. Evidence names its own,
+    /// which must be this one if it is given.
     #[arg(long)]
-    network: NetworkArg,
-    /// ECDSA address of the market relay whose word counts.
+    network: Option<NetworkArg>,
+    /// ECDSA address of the market relay whose word counts. For a receipt.
     #[arg(long)]
-    relay: Address,
-    /// The slot's proposer, if you know it from a beacon node; else the relay's word for it is taken.
+    relay: Option<Address>,
+    /// The slot's proposer, if you know it from a beacon node; else the relay's word for it is taken. For a receipt.
     #[arg(long)]
     proposer: Option<BlsPublicKey>,
     /// The transaction that the receipt should be of.
     #[arg(long)]
     tx: Option<B256>,
+    #[command(flatten)]
+    evidence: evidence::EvidenceArgs,
 }
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
-    let receipt = read(args)?;
-    let roots = TrustRoots { network: args.network.0, relay: args.relay, proposer: args.proposer };
-    let report = report(&receipt, &roots, args.tx);
+    let report = match read(args)? {
+        File::Receipt(receipt) => {
+            let missing = |option| Failure::new(format!("a receipt is checked against {option}: give it"));
+            let roots = TrustRoots {
+                network: args.network.ok_or_else(|| missing("--network"))?.0,
+                relay: args.relay.ok_or_else(|| missing("--relay"))?,
+                proposer: args.proposer,
+            };
+            report(&receipt, &roots, args.tx)
+        }
+        File::Evidence(file) => {
+            evidence::report(&file, args.network.map(|network| network.0), &args.evidence)
+        }
+    };
     std::io::stdout().write_all(report.text.as_bytes()).map_err(|error| Failure::new(error.to_string()))?;
-    Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
+    Ok(match report.outcome {
+        Outcome::Holds => ExitCode::SUCCESS,
+        Outcome::Broken => ExitCode::from(BROKEN),
+        Outcome::Undecided => ExitCode::from(UNDECIDED),
+    })
 }
 
-fn read(args: &VerifyArgs) -> Result<PreconfReceipt, Failure> {
-    let path = args.receipt.display();
+/// What can be verified.
+#[derive(Debug)]
+enum File {
+    Receipt(Box<PreconfReceipt>),
+    Evidence(Box<EvidenceFile>),
+}
+
+impl File {
+    /// Evidence is told by its field of that name.
+    fn parse(text: &str) -> Result<Self, String> {
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        // Read from the text, so that what is wrong is said with its line.
+        if value.get("evidence").is_some() {
+            let evidence = serde_json::from_str(text).map_err(|error| format!("not evidence: {error}"))?;
+            return Ok(Self::Evidence(evidence));
+        }
+        let receipt = serde_json::from_str(text).map_err(|error| format!("not a receipt: {error}"))?;
+        Ok(Self::Receipt(receipt))
+    }
+}
+
+fn read(args: &VerifyArgs) -> Result<File, Failure> {
+    let path = args.file.display();
     let failed = |cause: &dyn std::fmt::Display| Failure::new(format!("{path}: {cause}"));
     let mut text = String::new();
-    let read = if args.receipt.as_os_str() == "-" {
-        std::io::stdin().take(MAX_RECEIPT).read_to_string(&mut text)
+    let read = if args.file.as_os_str() == "-" {
+        std::io::stdin().take(MAX_FILE).read_to_string(&mut text)
     } else {
-        std::fs::File::open(&args.receipt).and_then(|file| file.take(MAX_RECEIPT).read_to_string(&mut text))
+        std::fs::File::open(&args.file).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
     };
     read.map_err(|error| failed(&error))?;
-    serde_json::from_str(&text).map_err(|error| failed(&format!("not a receipt: {error}")))
+    File::parse(&text).map_err(|error| failed(&error))
 }
 
 /// What is checked, in the order in which it is.
 const CHECKS: [&str; 6] = ["transaction", "place", "path", "delegation", "relay", "committer"];
 
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The receipt holds, or the evidence convicts.
+    Holds,
+    /// It does not.
+    Broken,
+    /// Only L1's state can tell.
+    Undecided,
+}
+
 struct Report {
     text: String,
-    holds: bool,
+    outcome: Outcome,
 }
 
 fn report(receipt: &PreconfReceipt, roots: &TrustRoots, tx: Option<B256>) -> Report {
@@ -102,27 +161,33 @@ fn report(receipt: &PreconfReceipt, roots: &TrustRoots, tx: Option<B256>) -> Rep
         (Err(error), _) => Some((check_of(error), error.to_string())),
         (Ok(_), _) => None,
     };
-    let mut text = String::new();
-    for (number, check) in CHECKS.iter().enumerate() {
-        let (mark, words) = match &failed {
-            Some((at, words)) if number == *at => ("NO", words.clone()),
-            Some((at, _)) if number > *at => ("--", "not checked".to_owned()),
-            _ => ("ok", said(number, receipt, roots)),
-        };
-        line(&mut text, check, mark, &words);
-    }
-    let holds = match (&verified, &failed) {
+    let mut text = lines(&CHECKS, failed.as_ref(), |number| said(number, receipt, roots));
+    let outcome = match (&verified, &failed) {
         (Ok(verified), None) => {
             line(&mut text, "not shown", "--", &not_shown(roots, verified));
             text.push_str("the receipt holds\n");
-            true
+            Outcome::Holds
         }
         _ => {
             text.push_str("the receipt does NOT hold\n");
-            false
+            Outcome::Broken
         }
     };
-    Report { text, holds }
+    Report { text, outcome }
+}
+
+/// A line for each check: what it says if it held, or why it did not; those after that are not made.
+fn lines(checks: &[&str], failed: Option<&(usize, String)>, said: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    for (number, check) in checks.iter().enumerate() {
+        let (mark, words) = match failed {
+            Some((at, words)) if number == *at => ("NO", words.clone()),
+            Some((at, _)) if number > *at => ("--", "not checked".to_owned()),
+            _ => ("ok", said(number)),
+        };
+        line(&mut text, check, mark, &words);
+    }
+    text
 }
 
 fn line(text: &mut String, check: &str, mark: &str, words: &str) {
@@ -260,7 +325,7 @@ mod tests {
     fn a_good_receipt_holds_and_every_check_is_said() {
         let (receipt, roots) = receipt();
         let report = report(&receipt, &roots, Some(receipt.tx_hash));
-        assert!(report.holds, "{}", report.text);
+        assert_eq!(report.outcome, Outcome::Holds, "{}", report.text);
         assert_eq!(refused(&report), None);
         for check in CHECKS {
             assert!(
@@ -290,7 +355,7 @@ mod tests {
             let (mut receipt, mut roots) = receipt();
             damage(&mut receipt, &mut roots);
             let report = report(&receipt, &roots, None);
-            assert!(!report.holds);
+            assert_eq!(report.outcome, Outcome::Broken);
             assert_eq!(refused(&report), Some(check), "{}", report.text);
         }
         let (receipt, roots) = receipt();

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloy_primitives::Bytes;
+use alloy_primitives::{Address, B256, Bytes};
+use alloy_sol_types::SolValue;
 use earnest_protocol::{
+    RollupId, Slot,
+    evidence::{Accusation, Charge, Clock, EvidenceFile, Facts, Fault, Judge, Status, Times, Verdict},
     inbox,
     messages::{ConstraintsBody, GatewayInfo, NotHolder, StreamEvent, SubmitTransaction},
     objects::{
@@ -13,6 +16,7 @@ use earnest_protocol::{
     },
     receipt::PreconfReceipt,
     signing::{Network, recover},
+    sol,
     tx::{TxRules, validate},
 };
 
@@ -123,6 +127,69 @@ fn signatures() {
             let signature = signature.as_slice().try_into().unwrap();
             let _ = recover((*root).into(), &signature);
         });
+}
+
+#[test]
+fn evidence() {
+    let judge = Judge {
+        network: NETWORK,
+        clock: Clock { genesis_ms: 0, slot_ms: 12_000 },
+        slasher: Address::ZERO,
+        inbox: Address::ZERO,
+        times: Times::of_design(12_000),
+    };
+    let signed = sol::SignedCommitment::from(&empty_seal()).abi_encode();
+    let facts = Facts::default();
+    let decide = |charge: &Charge| {
+        // Nothing that is made up is signed by the accused.
+        assert!(matches!(judge.judge(charge, &facts), Verdict::Innocent(_)));
+        assert!(judge.accuse(charge, &facts).is_err());
+        if let Ok(file) = EvidenceFile::of(&judge, charge.clone()) {
+            assert_eq!(file.charge().as_ref(), Ok(charge));
+            let json = serde_json::to_vec(&file).unwrap();
+            assert_eq!(serde_json::from_slice::<EvidenceFile>(&json).unwrap(), file);
+        }
+    };
+    let accusation = Accusation {
+        fault: Fault::MissedWindow,
+        signer: Address::ZERO,
+        rollup_id: RollupId(0),
+        slot: Slot(0),
+        segment: 0,
+        judged: B256::ZERO,
+        status: Status::Open,
+        answerable_until: 0,
+        rebuttable_until: 0,
+        constraints_hash: B256::ZERO,
+        dropped: Vec::new(),
+    };
+    bolero::check!().with_iterations(ITERATIONS).for_each(|seed: &[u8]| {
+        for bytes in [seed.to_vec(), words(seed)] {
+            for judged in [&signed, &bytes] {
+                // The bytes as evidence, and as the detail of each fault.
+                let details = (0u16..12).map(|fault| (fault, Bytes::from(bytes.clone())).abi_encode_params());
+                for evidence in details.chain([bytes.clone()]) {
+                    if let Ok(charge) = Charge::against_committer(Address::ZERO, judged, evidence.into()) {
+                        assert_eq!(charge.judged_bytes(), *judged);
+                        decide(&charge);
+                    }
+                }
+            }
+            if let Ok(charge) = Charge::against_proposer(&bytes, bytes.clone().into()) {
+                decide(&charge);
+            }
+            if let Ok(charge) = Charge::of_two_delegations(&bytes, &bytes) {
+                decide(&charge);
+            }
+            for fault in [Fault::MissedWindow, Fault::UnauthorizedSequencing, Fault::Misallocation] {
+                let accusation = Accusation { fault, ..accusation.clone() };
+                assert!(judge.answer(&accusation, &bytes, &facts).is_err());
+                let answered = Accusation { status: Status::Answered, ..accusation };
+                assert!(judge.rebut(&answered, &bytes, &facts).is_err());
+            }
+        }
+        let _ = serde_json::from_slice::<EvidenceFile>(seed);
+    });
 }
 
 #[test]

@@ -11,6 +11,9 @@ mod delegations;
 mod file;
 mod judge;
 mod reason;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;
 
 pub use accusation::{Accusation, Status, accusation_id, delegation_accusation_id};
 pub use charge::Charge;

@@ -343,19 +343,19 @@ pub(crate) fn write(fault: Fault, judge: &Judge, cases: &[Case]) {
         },
         "cases": cases,
     });
-    crate::assert_vectors(Path::new("evidence").join(kebab(fault.name()) + ".json"), &made);
+    crate::assert_vectors(Path::new("evidence").join(file_name(fault)), &made);
 }
 
-/// `BrokenChain` as `broken-chain`.
-fn kebab(name: &str) -> String {
-    let mut kebab = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !kebab.is_empty() {
-            kebab.push('-');
+/// Name of the fault's file: `broken-chain.json` of BrokenChain.
+pub(crate) fn file_name(fault: Fault) -> String {
+    let mut name = String::new();
+    for letter in fault.name().chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('-');
         }
-        kebab.extend(letter.to_lowercase());
+        name.extend(letter.to_lowercase());
     }
-    kebab
+    name + ".json"
 }
 
 /// The type of an ordering.

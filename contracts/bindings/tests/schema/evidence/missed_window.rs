@@ -338,13 +338,13 @@ fn answers() -> Vec<Case> {
         .at(ACCUSED + 60)
         .with(|facts| facts.relay = examples::relay().address()),
         bad("constraints for another slot", "slot", &|answer| {
-            answer.message = |message| message.slot = Slot(SLOT.0 + 1)
+            answer.message = |message| message.slot = Slot(SLOT.0 + 1);
         }),
         bad("the constraint is for another slot", "slot", &|answer| answer.slot = Slot(SLOT.0 + 1)),
         bad("the receipt is for another slot", "slot", &|answer| answer.receipt.slot = Slot(SLOT.0 - 1)),
         bad("no such constraint", "index", &|answer| answer.index = 1),
         bad("another constraint of the message", "constraint", &|answer| {
-            (answer.before, answer.index) = (1, 0)
+            (answer.before, answer.index) = (1, 0);
         }),
         bad("a constraint of another type", "constraint", &|answer| {
             answer.constraint = |constraint| Constraint { constraint_type: 2, ..constraint };
@@ -360,7 +360,7 @@ fn answers() -> Vec<Case> {
         }),
         bad("a transaction for another chain", "transaction", &|answer| answer.tx.chain_id = 1),
         bad("a transaction to another", "transaction", &|answer| {
-            answer.tx.to = TxKind::Call(Address::repeat_byte(7))
+            answer.tx.to = TxKind::Call(Address::repeat_byte(7));
         }),
         bad("a transaction that makes a contract", "transaction", &|answer| answer.tx.to = TxKind::Create),
         bad("a transaction with ether", "transaction", &|answer| answer.tx.value = U256::from(1)),
@@ -420,7 +420,7 @@ fn answers() -> Vec<Case> {
         bad("a microblock for the seal", "batch", &sealed(Microblock)),
         bad("a seal with transactions", "batch", &|answer| answer.seal.tx_count = 3),
         bad("a seal that nobody signed", "batch", &|answer| {
-            answer.seal_pen.spoil = super::pen::Spoil::SmallV
+            answer.seal_pen.spoil = super::pen::Spoil::SmallV;
         }),
         bad("the seal names another slasher", "slasher", &|answer| {
             answer.seal_pen.slasher = Address::repeat_byte(0x51);
@@ -438,7 +438,7 @@ fn answers() -> Vec<Case> {
         bad("a status that there is not", "status", &|answer| answer.receipt_status = Some(2)),
         bad("received at the cut-off", "late", &|answer| answer.receipt.received_at_ms = cutoff),
         bad("received after the slot's start", "late", &|answer| {
-            answer.receipt.received_at_ms = START * 1_000 + 1
+            answer.receipt.received_at_ms = START * 1_000 + 1;
         }),
         whole("another relay than the rollup's", Some(("BadAnswer", "relay"))).with(|facts| {
             facts.other_relays = vec![(ROLLUP, Address::repeat_byte(1))];

@@ -263,7 +263,7 @@ fn equivocation() {
         number: u32::MAX,
         ..ordering()
     };
-    let far_other = OrderingCommitment { timestamp_ms: u64::MAX, ..far.clone() };
+    let far_other = OrderingCommitment { timestamp_ms: u64::MAX, ..far };
     let mut cases = vec![
         pairs.guilty("another root", &judged, &[&root]),
         pairs.guilty("another root, the other way round", &root, &[&judged]),

@@ -437,7 +437,7 @@ fn forced_inclusion_skipped() {
         guilty("the highest head but one", u64::MAX, &|judged| judged.forced_inclusion_head = u64::MAX - 1),
         guilty("an empty window's seal", 7, &|judged| (judged.tx_count, judged.kind) = (0, WindowSeal)),
         guilty("an empty first segment's seal", 7, &|judged| {
-            (judged.tx_count, judged.kind) = (0, SegmentSeal)
+            (judged.tx_count, judged.kind) = (0, SegmentSeal);
         }),
         guilty("a start that has a parent", 7, &|judged| judged.parent = hash("parent")),
         guilty("another rollup", 7, &|judged| judged.rollup_id = RollupId(1)),

@@ -190,7 +190,7 @@ fn answers() -> Vec<Case> {
                 .collect();
         }),
         good("another committer for L1 inclusion", &|answer| {
-            answer.delegation.committer = Address::repeat_byte(5)
+            answer.delegation.committer = Address::repeat_byte(5);
         }),
         good("another proposer, which the relay says is the slot's", &|answer| {
             answer.proposer = 0x12;
@@ -223,7 +223,7 @@ fn answers() -> Vec<Case> {
         bad("an allocation for another slot", "allocation's slot", &|answer| answer.allocation.slot.0 += 1),
         bad("no entries", "entry", &|answer| answer.allocation.entries.clear()),
         bad("no entry for the rollup", "entry", &|answer| {
-            answer.allocation.entries[0].rollup_id = RollupId(1)
+            answer.allocation.entries[0].rollup_id = RollupId(1);
         }),
         bad("an entry that names another committer", "entry", &|answer| {
             answer.allocation.entries[0].committer = Address::repeat_byte(5);
