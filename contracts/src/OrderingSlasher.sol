@@ -61,6 +61,12 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         bytes32 operator;
     }
 
+    /// @dev An answer to MissedWindow, or the bottom below the first: no constraints, and the accuser.
+    struct Answer {
+        bytes32 constraintsHash;
+        address answerer;
+    }
+
     /// @notice The registry's: locks of collateral end at the latest so long after the last, seconds.
     uint256 public constant MAX_LOCK = 30 days;
     /// @notice Records in blocks of so many slots after n still count (design §4).
@@ -89,6 +95,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     /// @dev What each (fault, signer, rollup, slot) cost so far.
     mapping(bytes32 key => uint256 chargedWei) private _charged;
     mapping(bytes32 id => Accusation) private _accusations;
+    /// @dev What stands below an answer by constraints, should those turn out to be dropped. There once it was given.
+    mapping(bytes32 id => mapping(bytes32 constraintsHash => Answer)) private _below;
     /// @dev Constraints that a relay is known to have dropped.
     mapping(address relay => mapping(bytes32 constraintsHash => bool)) private _dropped;
     mapping(address account => uint256 creditWei) private _credit;
@@ -157,18 +165,15 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
             revert DelegationNotEmpty();
         }
         Fault memory fault = _judge(commitment, committer, evidence);
-        IRollupRegistry.Terms memory terms = ROLLUPS.termsAt(fault.rollupId, fault.slot);
         address rewarded = challenger;
         if (_isAnswerable(fault.kind)) {
             // The terms of a slot that was far ahead may have come after the accusation.
-            if (fault.kind == UNAUTHORIZED_SEQUENCING && terms.reserveCommitter == committer) {
-                revert ReserveCommitter();
-            }
+            _refuseReserve(fault, committer);
             (slashAmountWei, rewarded) = _conclude(_idOf(fault, committer), fault, committer);
         } else {
             slashAmountWei = _charge(fault, committer);
         }
-        (_rewarded, _harmed) = (rewarded, terms.revenueRecipient);
+        (_rewarded, _harmed) = (rewarded, _termsOf(fault).revenueRecipient);
     }
 
     /// @inheritdoc IDelegationSlasher
@@ -228,6 +233,10 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         Accusation storage open = _answerable(accusation, MISSED_WINDOW);
         (address relay, bytes32 constraintsHash) = abi.decode(_askJudge(), (address, bytes32));
         if (_dropped[relay][constraintsHash]) revert BadAnswer("dropped");
+        Answer storage below = _below[accusation][constraintsHash];
+        if (below.answerer != address(0)) revert WrongStatus(Status.Answered);
+        bool first = open.status == Status.Open;
+        (below.constraintsHash, below.answerer) = (open.constraintsHash, first ? open.accuser : open.answerer);
         uint48 until = uint48(block.timestamp + _ANSWER_SECONDS);
         open.status = Status.Answered;
         open.answerer = msg.sender;
@@ -242,13 +251,19 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         if (open.status != Status.Answered) revert WrongStatus(open.status);
         if (block.timestamp > open.deadline) revert TooLate(open.deadline);
         address relay = abi.decode(_askJudge(), (address));
-        _dropped[relay][open.constraintsHash] = true;
-        // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
-        uint48 over = uint48(block.timestamp - 1);
-        open.status = Status.Open;
-        open.answerer = address(0);
-        open.deadline = open.answerUntil > over ? open.answerUntil : over;
-        open.constraintsHash = 0;
+        bytes32 constraintsHash = open.constraintsHash;
+        _dropped[relay][constraintsHash] = true;
+        Answer storage below = _below[accusation][constraintsHash];
+        open.constraintsHash = below.constraintsHash;
+        if (below.constraintsHash != 0) {
+            open.answerer = below.answerer;
+        } else {
+            // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
+            uint48 over = uint48(block.timestamp - 1);
+            open.status = Status.Open;
+            open.answerer = address(0);
+            open.deadline = open.answerUntil > over ? open.answerUntil : over;
+        }
         emit AnswerRebutted(accusation, msg.sender);
     }
 
@@ -451,7 +466,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
             uint256 recorded = _recordedAt(fault, signer);
             if (recorded != 0 && recorded <= start) revert RecordedInTime();
         }
-        if (fault.kind == UNAUTHORIZED_SEQUENCING) _refuseReserve(fault, signer);
+        _refuseReserve(fault, signer);
         if (_charged[_keyOf(fault, signer)] >= _penalty(fault, signer)) revert AlreadyJudged();
     }
 
@@ -471,10 +486,15 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         return (slotStartMs(slot) + uint256(LATE_SLOTS) * SLOT_MS) / 1000;
     }
 
+    /// @dev The reserve committer needs no delegation.
     function _refuseReserve(Fault memory fault, address signer) private view {
-        if (ROLLUPS.termsAt(fault.rollupId, fault.slot).reserveCommitter == signer) {
+        if (fault.kind == UNAUTHORIZED_SEQUENCING && _termsOf(fault).reserveCommitter == signer) {
             revert ReserveCommitter();
         }
+    }
+
+    function _termsOf(Fault memory fault) private view returns (IRollupRegistry.Terms memory) {
+        return ROLLUPS.termsAt(fault.rollupId, fault.slot);
     }
 
     /// @dev What a fault costs in all, as far as can be said now: a window missed by a few slots costs less.
@@ -511,37 +531,29 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
 
     function _open(bytes32 id, bytes32 registrationRoot, Fault memory fault, address signer) private {
         if (msg.value != _BOND_WEI) revert WrongBond(_BOND_WEI);
-        Accusation storage before = _accusations[id];
+        Accusation storage open = _accusations[id];
         // One that nobody concluded may be brought again; one that was answered may not.
-        bool lapsed = before.status == Status.Closed && before.answerer == address(0);
-        if (before.status != Status.None && !lapsed) revert AlreadyAccused();
+        bool lapsed = open.status == Status.Closed && open.answerer == address(0);
+        if (open.status != Status.None && !lapsed) revert AlreadyAccused();
         uint48 deadline = uint48(block.timestamp + _ANSWER_SECONDS);
-        _accusations[id] = Accusation({
-            accuser: msg.sender,
-            bondWei: _BOND_WEI,
-            status: Status.Open,
-            fault: fault.kind,
-            deadline: deadline,
-            answerUntil: deadline,
-            answerer: address(0),
-            constraintsHash: 0,
-            registrationRoot: registrationRoot,
-            judged: fault.judged,
-            signer: signer,
-            rollupId: fault.rollupId,
-            slot: fault.slot,
-            segment: fault.segment
-        });
+        // There is no answer yet, nor is one left from before.
+        (open.accuser, open.bondWei, open.status, open.fault) =
+        (msg.sender, _BOND_WEI, Status.Open, fault.kind);
+        (open.deadline, open.answerUntil) = (deadline, deadline);
+        (open.registrationRoot, open.judged) = (registrationRoot, fault.judged);
+        (open.signer, open.rollupId, open.segment, open.slot) =
+        (signer, fault.rollupId, fault.segment, fault.slot);
         emit Accused(id, registrationRoot, msg.sender, fault.kind, fault.rollupId, fault.slot, deadline);
         REGISTRY.lockCollateral(registrationRoot);
     }
 
-    /// @dev An accusation that can be answered, and for which the answer is.
+    /// @dev An accusation that can be answered, and for which the answer is. It can be answered again: a stranger's answer
+    /// that falls must not have kept the accused from giving a better one.
     function _answerable(bytes32 id, uint8 kind) private view returns (Accusation storage open) {
         open = _accusations[id];
-        if (open.status != Status.Open) revert WrongStatus(open.status);
+        if (open.status != Status.Open && open.status != Status.Answered) revert WrongStatus(open.status);
         if (open.fault != kind) revert BadAnswer("fault");
-        if (block.timestamp > open.deadline) revert TooLate(open.deadline);
+        if (block.timestamp > open.answerUntil) revert TooLate(open.answerUntil);
     }
 
     /// @dev An answer that nothing can be said against ends the accusation at once.

@@ -352,6 +352,54 @@ contract SlasherAnswersTest is SlasherFixture {
         assertEq(slasher.credit(accuser), BOND);
     }
 
+    /// A stranger that answers with what the relay dropped, and rebuts that when the time to answer is over, takes no time
+    /// from the accused: it answers besides.
+    function test_aStrangersAnswerIsNoTrap() public {
+        missed();
+        ConstraintAnswer memory bad_ = goodAnswer();
+        ConstraintAnswer memory good = answerOf(encode(l1(batch(transactions(3, 119), 0, 2))));
+        bytes32 badHash = keccak256(abi.encode(bad_.message));
+        bytes32 goodHash = keccak256(abi.encode(good.message));
+        SignedConstraintReceipt memory dropped = droppedReceipt(badHash);
+        uint256 clean = vm.snapshotState();
+        vm.prank(stranger);
+        slasher.answerConstraint(_id, bad_);
+        skip(1 hours);
+        answer(good);
+        assertEq(slasher.getAccusation(_id).deadline, block.timestamp + ANSWER);
+        wrongStatus(IOrderingSlasher.Status.Answered);
+        slasher.answerConstraint(_id, bad_);
+        wrongStatus(IOrderingSlasher.Status.Answered);
+        slasher.answerConstraint(_id, good);
+        badRebuttal("hash", dropped);
+        skip(ANSWER + 1);
+        slasher.settleAnswer(_id);
+        assertEq(slasher.credit(answerer), BOND);
+
+        // Nor if it answers last.
+        vm.revertToState(clean);
+        answer(good);
+        skip(ANSWER);
+        vm.prank(stranger);
+        slasher.answerConstraint(_id, bad_);
+        skip(ANSWER);
+        slasher.rebut(_id, dropped);
+        IOrderingSlasher.Accusation memory open = slasher.getAccusation(_id);
+        assertEq(uint8(open.status), uint8(IOrderingSlasher.Status.Answered));
+        assertEq(open.constraintsHash, goodHash);
+        assertEq(open.answerer, answerer);
+        uint256 last = vm.snapshotState();
+        skip(1);
+        slasher.settleAnswer(_id);
+        assertEq(slasher.credit(answerer), BOND);
+
+        // If both were dropped, nothing stands.
+        vm.revertToState(last);
+        slasher.rebut(_id, droppedReceipt(goodHash));
+        assertEq(uint8(statusOf(_id)), uint8(IOrderingSlasher.Status.Open));
+        assertEq(slash(sign(microblock()), missedWindow(0)), SAFETY);
+    }
+
     function test_droppedOnceDroppedForAll() public {
         missed();
         ConstraintsMessage memory message = messageOf(encode(l1(batch(transactions(3, 120), 0, 1))));
@@ -386,7 +434,7 @@ contract SlasherAnswersTest is SlasherFixture {
         vm.revertToState(clean);
         vm.warp(until);
         slasher.rebut(_id, dropped);
-        vm.expectRevert(abi.encodeWithSelector(IOrderingSlasher.TooLate.selector, until - 1));
+        vm.expectRevert(abi.encodeWithSelector(IOrderingSlasher.TooLate.selector, until - ANSWER));
         slasher.answerConstraint(_id, another);
         // It can be concluded as long as any.
         vm.warp(until - 1 + CONCLUDE);

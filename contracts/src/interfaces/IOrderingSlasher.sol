@@ -151,10 +151,12 @@ interface IOrderingSlasher {
         SignedDelegation calldata delegation
     ) external payable returns (bytes32 accusation);
 
-    /// @notice Answers MissedWindow: the relay held the constraint that carries the segment's seal.
+    /// @notice Answers MissedWindow: the relay held the constraint that carries the segment's seal. It can be answered with
+    /// other constraints besides, until the time to answer is over: what is rebutted is the last answer that stands.
     function answerConstraint(bytes32 accusation, ConstraintAnswer calldata answer) external;
 
-    /// @notice Voids such an answer: the same relay dropped the same constraints.
+    /// @notice Voids the last such answer: the same relay dropped the same constraints. Then the one before it stands, or
+    /// none.
     function rebut(bytes32 accusation, SignedConstraintReceipt calldata dropped) external;
 
     /// @notice Ends an accusation whose answer was not rebutted: the bond goes to the answerer.
