@@ -125,6 +125,8 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
     ) SlotClock(genesisMs, slotMs) {
         bytes32 domain = Signing.domain(genesisForkVersion);
         IRegistry.Config memory theirs = registry.getConfig();
+        // Half at least of what an operator has a slasher of its own take is burnt (the registry's shares): with twice the
+        // penalty at stake that costs no less than the penalty, so slashing oneself first saves nothing.
         // An operator that misbehaves and leaves at once is still liable when the evidence comes, and is kept by the
         // lock while an accusation runs: answer, rebuttal, the late slots, conclusion.
         uint256 longest =
@@ -134,6 +136,7 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
                 || config.answerSeconds == 0 || config.concludeSeconds == 0 || config.evidenceSeconds == 0
                 || longest >= MAX_LOCK || theirs.slashWindow < config.evidenceSeconds
                 || theirs.unregistrationDelay < config.evidenceSeconds || theirs.signingDomain != domain
+                || theirs.minCollateralWei < 2 * uint256(config.safetyWei)
         ) revert BadConfig();
 
         (REGISTRY, ROLLUPS, INBOX, SIGNING_DOMAIN) = (registry, rollupRegistry, inbox, domain);

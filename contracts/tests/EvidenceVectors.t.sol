@@ -27,7 +27,7 @@ contract EvidenceVectorsTest is Test {
     bytes32 private constant ID = keccak256("earnest.v1");
     uint80 private constant SAFETY = 16 ether;
     uint80 private constant LIVENESS = 1 ether;
-    uint80 private constant MIN = 2 ether;
+    uint80 private constant MIN = 2 * SAFETY;
     uint80 private constant BOND = 0.5 ether;
 
     address private _owner = makeAddr("owner");

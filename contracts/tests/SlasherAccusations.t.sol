@@ -549,11 +549,11 @@ contract SlasherAccusationsTest is SlasherFixture {
         slasher.lapse(id);
     }
 
-    /// The key's other operator, with little to lose, does not stand in for the one with much.
+    /// The key's other operator does not stand in for this one: each is slashed once.
     function test_aKeyOfTwoOperators() public {
         address poor = makeAddr("poor");
-        vm.deal(address(this), 1 ether);
-        bytes32 second = registry.register{value: 1 ether}(registrations(PROPOSER), poor, ID);
+        vm.deal(address(this), 2 * SAFETY);
+        bytes32 second = registry.register{value: 2 * SAFETY}(registrations(PROPOSER), poor, ID);
         skip(1 days);
         vm.prank(poor);
         registry.optInToSlasher(second, address(slasher), rival);
@@ -563,7 +563,7 @@ contract SlasherAccusationsTest is SlasherFixture {
         slasher.accuseDelegation{value: BOND}(shown, given);
         accuseDelegation(given);
         ripe();
-        assertEq(registry.slashDelegation(shown, given, address(slasher), misallocation()), 1 ether);
+        assertEq(registry.slashDelegation(shown, given, address(slasher), misallocation()), SAFETY);
         assertEq(slashDelegation(given, misallocation()), SAFETY);
     }
 
@@ -661,6 +661,9 @@ contract SlasherAccusationsTest is SlasherFixture {
         refusedConfig(wrong);
         wrong = config();
         wrong.safetyWei = LIVENESS - 1;
+        refusedConfig(wrong);
+        wrong = config();
+        wrong.safetyWei += 1;
         refusedConfig(wrong);
         wrong = config();
         wrong.bondWei = 0;

@@ -116,7 +116,7 @@ abstract contract SlasherFixture is Test {
 
     function registryConfig() internal view returns (IRegistry.Config memory) {
         return IRegistry.Config({
-            minCollateralWei: 1 ether,
+            minCollateralWei: 2 * SAFETY,
             fraudProofWindow: 1 days,
             unregistrationDelay: 7 days,
             slashWindow: 7 days,
