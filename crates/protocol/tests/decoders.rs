@@ -160,7 +160,7 @@ fn evidence() {
         status: Status::Open,
         answerable_until: 0,
         rebuttable_until: 0,
-        constraints_hash: B256::ZERO,
+        standing: Vec::new(),
         dropped: Vec::new(),
     };
     bolero::check!().with_iterations(ITERATIONS).for_each(|seed: &[u8]| {
@@ -184,7 +184,8 @@ fn evidence() {
             for fault in [Fault::MissedWindow, Fault::UnauthorizedSequencing, Fault::Misallocation] {
                 let accusation = Accusation { fault, ..accusation.clone() };
                 assert!(judge.answer(&accusation, &bytes, &facts).is_err());
-                let answered = Accusation { status: Status::Answered, ..accusation };
+                let standing = vec![B256::ZERO];
+                let answered = Accusation { status: Status::Answered, standing, ..accusation };
                 assert!(judge.rebut(&answered, &bytes, &facts).is_err());
             }
         }

@@ -65,8 +65,8 @@ pub struct Accusation {
     pub answerable_until: u64,
     /// Until when the answer can be rebutted, Unix seconds.
     pub rebuttable_until: u64,
-    /// The constraints that the answer stands on.
-    pub constraints_hash: B256,
+    /// The constraints that answers stand on, the last one given last.
+    pub standing: Vec<B256>,
     /// Constraints that answers stood on until they were rebutted.
     pub dropped: Vec<B256>,
 }
@@ -148,7 +148,7 @@ impl Judge {
             status: Status::Open,
             answerable_until: now.saturating_add(self.times.answer_seconds),
             rebuttable_until: 0,
-            constraints_hash: B256::ZERO,
+            standing: Vec::new(),
             dropped: Vec::new(),
         }
     }
@@ -165,7 +165,9 @@ impl Judge {
         answer: &[u8],
         facts: &Facts,
     ) -> Result<Accusation, Reason> {
-        require(accusation.status == Status::Open, Reason::WrongStatus(accusation.status))?;
+        // It can be answered again, with other constraints: a stranger's answer that falls must not have kept the accused
+        // from giving a better one.
+        require(accusation.status != Status::Closed, Reason::WrongStatus(accusation.status))?;
         let until = accusation.answerable_until;
         require(facts.now <= until, Reason::TooLate(until))?;
         let bad = Reason::BadAnswer;
@@ -173,8 +175,11 @@ impl Judge {
         match accusation.fault {
             Fault::MissedWindow => {
                 let constraints_hash = self.answered_by_constraint(accusation, answer, facts).map_err(bad)?;
+                let given = accusation.standing.contains(&constraints_hash);
+                require(!given, Reason::WrongStatus(accusation.status))?;
+                let standing = accusation.standing.iter().copied().chain([constraints_hash]).collect();
                 let rebuttable_until = facts.now.saturating_add(self.times.answer_seconds);
-                Ok(Accusation { status: Status::Answered, constraints_hash, rebuttable_until, ..closed })
+                Ok(Accusation { status: Status::Answered, standing, rebuttable_until, ..closed })
             }
             Fault::UnauthorizedSequencing => {
                 self.answered_by_delegation(accusation, answer, facts).map_err(bad)?;
@@ -275,7 +280,8 @@ impl Judge {
         require(holding.entry.committer == accusation.signer, AnswerFault::Entry)
     }
 
-    /// Judges a rebuttal, `abi.encode(SignedConstraintReceipt)`: the relay dropped what the answer stands on.
+    /// Judges a rebuttal, `abi.encode(SignedConstraintReceipt)`: the relay dropped what the last answer stands on. Then the
+    /// one before it stands, or none.
     ///
     /// # Errors
     /// The [`Reason`] that it is refused for; the answer stands then.
@@ -290,18 +296,24 @@ impl Judge {
         require(facts.now <= until, Reason::TooLate(until))?;
         let bad = Reason::BadAnswer;
         let dropped: sol::SignedConstraintReceipt = decode(rebuttal).ok_or(bad(AnswerFault::Malformed))?;
-        let hash = accusation.constraints_hash;
-        self.is_relays(accusation, &dropped, hash, facts).map_err(bad)?;
+        let (hash, below) = accusation.standing.split_last().ok_or(Reason::WrongStatus(accusation.status))?;
+        self.is_relays(accusation, &dropped, *hash, facts).map_err(bad)?;
         let is_dropped = dropped.receipt.status == u8::from(ConstraintStatus::Dropped);
         require(is_dropped, bad(AnswerFault::Status))?;
+        let rebutted = Accusation {
+            standing: below.to_vec(),
+            dropped: accusation.dropped.iter().copied().chain([*hash]).collect(),
+            ..accusation.clone()
+        };
+        if !below.is_empty() {
+            return Ok(rebutted);
+        }
         Ok(Accusation {
             status: Status::Open,
             // What is left of the time to answer is left; if it is over, the accusation is ripe from now on.
             answerable_until: accusation.answerable_until.max(facts.now.saturating_sub(1)),
             rebuttable_until: 0,
-            constraints_hash: B256::ZERO,
-            dropped: accusation.dropped.iter().copied().chain([hash]).collect(),
-            ..*accusation
+            ..rebutted
         })
     }
 

@@ -15,7 +15,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256}
 use alloy_sol_types::SolValue;
 use earnest_protocol::{
     RollupId, Slot,
-    evidence::{Charge, Fault, Judge, Penalty, Times},
+    evidence::{AnswerFault, Charge, Facts, Fault, Judge, Penalty, Reason, Status, Times},
     inbox, merkle,
     objects::{
         BundleCommitment, CommitmentKind, Constraint, ConstraintReceipt, ConstraintStatus,
@@ -577,4 +577,33 @@ fn missed_window() {
     assert_eq!(relay_pen().signing_id, EARNEST_SIGNING_ID);
     let cases = [accusations(), answers(), rebuttals(), conclusions()].concat();
     write(Fault::MissedWindow, &judge(), &cases);
+}
+
+/// A stranger answers with what the relay dropped, before or after the accused: the better answer stands.
+#[test]
+fn an_answer_that_falls_leaves_the_others() {
+    let judge = judge();
+    let facts = |now| Facts { now, relay: examples::relay().address(), ..Facts::default() };
+    let good = Answer::changed(|answer| answer.receivers = 1);
+    let fallen = Answer::good();
+    let word = dropped(&fallen, |_| {}, &relay_pen());
+    let accused = judge.accuse(&accusation(), &facts(ACCUSED)).unwrap();
+    let answered = |first: &Answer, second: &Answer| {
+        let once = judge.answer(&accused, &first.encoded(), &facts(ACCUSED + 1)).unwrap();
+        for again in [first, second] {
+            let twice = judge.answer(&once, &again.encoded(), &facts(DEADLINE));
+            assert_eq!(twice.is_ok(), again.hash() == second.hash());
+        }
+        judge.answer(&once, &second.encoded(), &facts(DEADLINE)).unwrap()
+    };
+    let after = answered(&fallen, &good);
+    assert_eq!((after.status, after.rebuttable_until), (Status::Answered, DEADLINE + 600));
+    assert_eq!(judge.rebut(&after, &word, &facts(DEADLINE + 600)), Err(Reason::BadAnswer(AnswerFault::Hash)));
+
+    let before = answered(&good, &fallen);
+    let one = judge.rebut(&before, &word, &facts(DEADLINE + 600)).unwrap();
+    assert_eq!((one.status, one.standing.as_slice()), (Status::Answered, [good.hash()].as_slice()));
+    let none = dropped(&good, |_| {}, &relay_pen());
+    let none = judge.rebut(&one, &none, &facts(DEADLINE + 600)).unwrap();
+    assert_eq!((none.status, none.answerable_until), (Status::Open, DEADLINE + 599));
 }
