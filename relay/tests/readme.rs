@@ -45,6 +45,8 @@ fn channels_have_the_capacity_that_is_told() {
     let held = capacity(include_str!("../src/top_bids.rs"), "HELD");
     assert!(README.contains(&format!("| submissions | `received` | {waiting} |")), "{waiting}");
     assert!(README.contains(&format!("| each stream | {held} updates |")), "{held}");
+    let behind = capacity(include_str!("../src/market/news.rs"), "BEHIND");
+    assert!(README.contains(&format!("| each stream | {behind} events |")), "{behind}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

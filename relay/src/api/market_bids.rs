@@ -60,8 +60,7 @@ pub(super) async fn signed_bid(relay: &Relay, request: Request) -> Result<Signed
     accept(request.headers(), &[Media::Json])?;
     content_type(request.headers(), &[Media::Json])?;
     let (_, body) = read(request, relay.body(MAX_BID.min(relay.config.bounds.body_bytes))).await?;
-    if !relay.has_market() {
-        return Err(MarketRefusal::NoMarket.into());
-    }
-    serde_json::from_slice(&body).map_err(|error| ApiError::bad_request(format!("not a signed bid: {error}")))
+    let bid = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("not a signed bid: {error}")))?;
+    if relay.has_market() { Ok(bid) } else { Err(MarketRefusal::NoMarket.into()) }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// News that a slow reader may be behind.
-pub(crate) const BEHIND: usize = 256;
+const BEHIND: usize = 256;
 
 /// One piece of news.
 pub(crate) type Told = Arc<OrderingEvent>;
