@@ -1,14 +1,15 @@
 //! What an operator sets. `config/proposer.toml` shows every key with its default.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
-use earnest_protocol::RollupId;
 use earnest_protocol::signing::Network;
 use earnest_protocol::window::Fraction;
+use earnest_protocol::{RollupId, Wei};
 use earnest_signer::layout::Layout;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -38,6 +39,12 @@ pub struct Config {
     /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys.
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
+    /// Validators that want something else of their bids than the others.
+    #[serde(default)]
+    pub validators: Vec<ValidatorConfig>,
+    /// Least value of a bid, in wei: below it the beacon node is left to build its own block.
+    #[serde(default)]
+    pub min_bid_wei: Wei,
     /// How long before its slot a window is sealed, as a part of a slot. All parts of a network must agree on it.
     #[serde(default = "default_seal")]
     pub seal: Fraction,
@@ -64,6 +71,9 @@ pub struct Config {
 pub struct SourceConfig {
     /// Base URL.
     pub url: Url,
+    /// What `validators` call it. Host and port of the URL, if it is left out.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The relay's BLS key: then its signature on every bid is verified here. Leave it out for mev-boost, which verifies
     /// signatures itself; needed for an Earnest relay.
     #[serde(default)]
@@ -71,6 +81,23 @@ pub struct SourceConfig {
     /// Whether it is an Earnest relay: delegations go there, and constrained slots take headers only from there.
     #[serde(default)]
     pub earnest: bool,
+}
+
+/// What some validators want of their bids.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorConfig {
+    /// Whose wishes these are.
+    pub pubkeys: Vec<BlsPublicKey>,
+    /// Whom their blocks must pay: a registration that names anyone else goes to no source.
+    #[serde(default)]
+    pub fee_recipient: Option<Address>,
+    /// Least value of a bid for them, in wei, in place of the one for all.
+    #[serde(default)]
+    pub min_bid_wei: Option<Wei>,
+    /// Names of the sources that may know them. Empty: all.
+    #[serde(default)]
+    pub relays: Vec<String>,
 }
 
 /// The gateway that holds our slots.
@@ -120,6 +147,15 @@ pub enum ConfigError {
     /// Delegations have to go somewhere.
     #[error("`gateway` is set, but no relay has `earnest = true`")]
     NoEarnestRelay,
+    /// A validator's relay may be either of two.
+    #[error("`validators` name relay {0}, and two relays are called so: give one of them another `name`")]
+    NameTwice(String),
+    /// A validator's relay is not there.
+    #[error("`validators` name relay {0}, which is not among `relays`")]
+    UnknownRelay(String),
+    /// A validator has one set of wishes.
+    #[error("validator {0} is named twice in `validators`")]
+    ValidatorTwice(BlsPublicKey),
     /// An allocation would not encode.
     #[error("gateway url is longer than 256 bytes")]
     LongUrl,
@@ -143,6 +179,7 @@ impl Config {
         if let Some(source) = self.sources.iter().find(|source| source.earnest && source.pubkey.is_none()) {
             return Err(ConfigError::NoRelayKey(source.url.host_str().unwrap_or_default().to_owned()));
         }
+        self.check_validators()?;
         let Some(gateway) = &self.gateway else { return Ok(()) };
         if !self.sources.iter().any(|source| source.earnest) {
             return Err(ConfigError::NoEarnestRelay);
@@ -150,11 +187,25 @@ impl Config {
         if gateway.url.len() > 256 {
             return Err(ConfigError::LongUrl);
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         match gateway.rollups.iter().find(|rollup| !seen.insert(**rollup)) {
             Some(rollup) => Err(ConfigError::RollupTwice(*rollup)),
             None => Ok(()),
         }
+    }
+
+    fn check_validators(&self) -> Result<(), ConfigError> {
+        let names: Vec<String> = self.sources.iter().map(SourceConfig::name).collect();
+        for relay in self.validators.iter().flat_map(|validator| &validator.relays) {
+            match names.iter().filter(|name| *name == relay).count() {
+                0 => return Err(ConfigError::UnknownRelay(relay.clone())),
+                1 => {}
+                _ => return Err(ConfigError::NameTwice(relay.clone())),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let mut keys = self.validators.iter().flat_map(|validator| &validator.pubkeys);
+        keys.find(|key| !seen.insert(**key)).map_or(Ok(()), |key| Err(ConfigError::ValidatorTwice(*key)))
     }
 
     /// Our own limit for a header.
@@ -167,6 +218,17 @@ impl Config {
     #[must_use]
     pub const fn payload_limit(&self) -> Duration {
         Duration::from_millis(self.payload_limit_ms)
+    }
+}
+
+impl SourceConfig {
+    /// What this source is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let host = self.url.host_str().unwrap_or_default();
+            self.url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        })
     }
 }
 
@@ -220,6 +282,7 @@ mod tests {
             "max_body",
             "free_space_floor",
             "opted_in",
+            "min_bid_wei",
         ] {
             table.remove(key).unwrap();
         }
@@ -237,6 +300,7 @@ mod tests {
             ("[network]", "[network]\nname = \"x\""),
             ("earnest = true", "earnest = true\nweight = 1"),
             ("rollups =", "rolups = []\nrollups ="),
+            ("[[validators]]", "[[validators]]\nrelay = \"x\""),
             ("layout =", "format = \"x\"\nlayout ="),
         ] {
             let text = SHIPPED.replacen(find, with, 1);
@@ -266,6 +330,15 @@ mod tests {
         let mut twice = whole.clone();
         gateway(&mut twice, |gateway| gateway.rollups = vec![RollupId(1), RollupId(1)]);
         assert_eq!(twice.check(), Err(ConfigError::RollupTwice(RollupId(1))));
+        let mut unknown = whole.clone();
+        unknown.validators[0].relays = vec!["nobody".to_owned()];
+        assert_eq!(unknown.check(), Err(ConfigError::UnknownRelay("nobody".to_owned())));
+        let mut same = whole.clone();
+        same.sources[1].name = same.sources[0].name.clone();
+        assert_eq!(same.check(), Err(ConfigError::NameTwice("earnest".to_owned())));
+        let mut again = whole.clone();
+        again.validators.push(again.validators[0].clone());
+        assert!(matches!(again.check(), Err(ConfigError::ValidatorTwice(_))));
         let mut none = whole.clone();
         none.gateway = None;
         none.sources[0].earnest = false;

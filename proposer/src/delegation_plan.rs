@@ -183,16 +183,29 @@ impl DelegationPlan {
         self.held.get(&place).is_some_and(|held| !held.delivered.is_empty())
     }
 
-    /// What to do at `now_ms`, earliest slots first.
+    /// The relays that gave their receipt: they may hold constraints for the slot.
     #[must_use]
-    pub fn steps(&self, duties: &[Duty], now_ms: u64) -> Vec<Step> {
+    pub fn holders(&self, place: Place) -> Vec<SourceIndex> {
+        self.held.get(&place).map(|held| held.delivered.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// What to do at `now_ms`, earliest slots first. `may_know` says which relay may have a key's delegations.
+    #[must_use]
+    pub fn steps(
+        &self,
+        duties: &[Duty],
+        now_ms: u64,
+        may_know: impl Fn(SourceIndex, &BlsPublicKey) -> bool,
+    ) -> Vec<Step> {
         let mut steps = Vec::new();
         for held in self.held.values().filter(|held| now_ms < held.start_ms) {
             let Some(signed) = &held.signed else {
                 steps.push(Step::Resign(Box::new(held.message.clone())));
                 continue;
             };
-            for relay in self.relays.iter().filter(|relay| !held.is_done(**relay)) {
+            let open =
+                |relay: &&SourceIndex| !held.is_done(**relay) && may_know(**relay, &held.message.proposer);
+            for relay in self.relays.iter().filter(open) {
                 steps.push(Step::Deliver(*relay, Box::new(signed.clone())));
             }
         }
@@ -266,6 +279,10 @@ mod tests {
         }
     }
 
+    const fn everyone(_: SourceIndex, _: &BlsPublicKey) -> bool {
+        true
+    }
+
     fn signed(message: Delegation) -> SignedDelegation {
         Signed::new(message, FixedBytes::ZERO)
     }
@@ -285,24 +302,26 @@ mod tests {
         let duty = duties(&TIMING, proposers(&[9, 9, 1]), &set(&[1]), &set(&[1]))[0];
         let Window { close_ms, start_ms, .. } = duty.window;
         let mut plan = DelegationPlan::new(vec![0, 3]);
-        assert!(plan.steps(&[duty], close_ms - 1).is_empty());
+        assert!(plan.steps(&[duty], close_ms - 1, everyone).is_empty());
         assert_eq!(plan.next_due(&[duty], close_ms - 1), Some(close_ms));
-        assert_eq!(plan.steps(&[duty], close_ms), [Step::Sign(duty)]);
-        assert!(plan.steps(&[duty], start_ms).is_empty(), "missed");
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Sign(duty)]);
+        assert!(plan.steps(&[duty], start_ms, everyone).is_empty(), "missed");
         assert!(!plan.is_constrained(duty.window.slot, duty.key));
 
         let message = delegation(&duty, 1);
         plan.claimed(message.clone()).unwrap();
         assert!(plan.is_constrained(duty.window.slot, duty.key));
-        assert_eq!(plan.steps(&[duty], close_ms), [Step::Resign(Box::new(message.clone()))]);
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Resign(Box::new(message.clone()))]);
         let signed = signed(message);
         plan.signed(signed.clone()).unwrap();
         let deliver = |relay| Step::Deliver(relay, Box::new(signed.clone()));
-        assert_eq!(plan.steps(&[duty], close_ms), [deliver(0), deliver(3)]);
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [deliver(0), deliver(3)]);
+        assert_eq!(plan.steps(&[duty], close_ms, |relay, _| relay == 3), [deliver(3)]);
         plan.delivered(duty.place(), 3);
-        assert_eq!(plan.steps(&[duty], start_ms - 1), [deliver(0)]);
+        assert_eq!(plan.holders(duty.place()), [3]);
+        assert_eq!(plan.steps(&[duty], start_ms - 1, everyone), [deliver(0)]);
         plan.refused(duty.place(), 0);
-        assert!(plan.steps(&[duty], close_ms).is_empty());
+        assert!(plan.steps(&[duty], close_ms, everyone).is_empty());
         assert!(plan.is_delivered(duty.place()));
         assert_eq!(plan.next_due(&[duty], 0), None);
     }
@@ -328,7 +347,7 @@ mod tests {
         let mut plan = DelegationPlan::new(vec![0]);
         plan.signed(signed(delegation(&before, 1))).unwrap();
         plan.delivered(before.place(), 0);
-        let steps = plan.steps(&after, moved.window.close_ms);
+        let steps = plan.steps(&after, moved.window.close_ms, everyone);
         assert!(!steps.iter().any(|step| matches!(step, Step::Sign(duty) if duty.place() == before.place())));
         assert!(plan.is_constrained(before.window.slot, before.key));
     }
@@ -340,6 +359,6 @@ mod tests {
         let after = duties(&TIMING, proposers(&[9, 2]), &own, &own)[0];
         let mut plan = DelegationPlan::new(vec![0]);
         plan.signed(signed(delegation(&before, 1))).unwrap();
-        assert!(plan.steps(&[after], after.window.close_ms).contains(&Step::Sign(after)));
+        assert!(plan.steps(&[after], after.window.close_ms, everyone).contains(&Step::Sign(after)));
     }
 }

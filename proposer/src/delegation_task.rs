@@ -78,7 +78,8 @@ impl DelegationTask {
         while !shutdown.is_cancelled() {
             let now = now_ms();
             let duties = self.duties.borrow_and_update().clone();
-            let steps = self.sidecar.plan.lock().steps(&duties, now);
+            let may_know = |relay, key: &_| self.sidecar.wishes.of(key).sources.contains(&relay);
+            let steps = self.sidecar.plan.lock().steps(&duties, now, may_know);
             let results = join_all(steps.iter().map(|step| self.take(step))).await;
             let mut failed = false;
             for (step, result) in steps.iter().zip(results) {

@@ -8,7 +8,8 @@
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
-//! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`].
+//! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`], [`wishes`],
+//! [`registrations`].
 //! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
@@ -27,6 +28,7 @@ pub mod held_constraints;
 pub mod lookahead_task;
 pub mod proof_check;
 mod register_validators;
+pub mod registrations;
 mod router;
 mod sidecar;
 pub mod slot_state;
@@ -35,6 +37,7 @@ mod start;
 mod status;
 mod submit_blinded;
 pub mod validator_keys;
+pub mod wishes;
 
-pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig};
+pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig, ValidatorConfig};
 pub use start::{Running, StartError, start, start_with_signer};

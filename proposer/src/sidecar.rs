@@ -11,6 +11,7 @@ use crate::bid_book::BidBook;
 use crate::config::Config;
 use crate::delegation_plan::DelegationPlan;
 use crate::sources::Sources;
+use crate::wishes::Wishes;
 
 /// The network's clock, as the beacon node told it.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,8 @@ pub struct Sidecar {
     pub config: Config,
     /// Where headers come from.
     pub sources: Sources,
+    /// What each validator wants of its bids.
+    pub wishes: Wishes,
     /// Who offered which block.
     pub book: Mutex<BidBook>,
     /// Our delegations.
@@ -41,6 +44,7 @@ impl Sidecar {
     #[must_use]
     pub fn new(config: Config, sources: Sources, plan: DelegationPlan) -> Arc<Self> {
         Arc::new(Self {
+            wishes: Wishes::new(&config),
             config,
             sources,
             book: Mutex::new(BidBook::default()),

@@ -18,7 +18,7 @@ use earnest_protocol::objects::{
 };
 use earnest_protocol::signing::{EcdsaSecret, Network, Signed};
 use earnest_protocol::window::Fraction;
-use earnest_protocol::{RollupId, Slot};
+use earnest_protocol::{RollupId, Slot, Wei};
 use earnest_signer::LocalBls;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -155,11 +155,11 @@ pub(crate) async fn nobody() -> Url {
 }
 
 pub(crate) fn earnest(url: &Url, pubkey: BlsPublicKey) -> SourceConfig {
-    SourceConfig { url: url.clone(), pubkey: Some(pubkey), earnest: true }
+    SourceConfig { url: url.clone(), name: None, pubkey: Some(pubkey), earnest: true }
 }
 
 pub(crate) fn mev_boost(url: &Url) -> SourceConfig {
-    SourceConfig { url: url.clone(), pubkey: None, earnest: false }
+    SourceConfig { url: url.clone(), name: None, pubkey: None, earnest: false }
 }
 
 pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -> Config {
@@ -172,6 +172,8 @@ pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -
         gateway: None,
         keys: None,
         opted_in: Vec::new(),
+        validators: Vec::new(),
+        min_bid_wei: Wei::default(),
         seal: Fraction(1, 2),
         header_limit_ms: HEADER_LIMIT_MS,
         header_latest: Fraction(1, 4),
