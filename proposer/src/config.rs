@@ -14,6 +14,8 @@ use earnest_signer::layout::Layout;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::breaker::BreakerConfig;
+
 /// Configuration of the proposer sidecar.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +47,9 @@ pub struct Config {
     /// Least value of a bid, in wei: below it the beacon node is left to build its own block.
     #[serde(default)]
     pub min_bid_wei: Wei,
+    /// When no blocks are taken of relays for a while.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
     /// How long before its slot a window is sealed, as a part of a slot. All parts of a network must agree on it.
     #[serde(default = "default_seal")]
     pub seal: Fraction,
@@ -283,6 +288,7 @@ mod tests {
             "free_space_floor",
             "opted_in",
             "min_bid_wei",
+            "breaker",
         ] {
             table.remove(key).unwrap();
         }
@@ -299,6 +305,7 @@ mod tests {
             ("listen =", "listens = 1\nlisten ="),
             ("[network]", "[network]\nname = \"x\""),
             ("earnest = true", "earnest = true\nweight = 1"),
+            ("lost_blocks =", "lost = 1\nlost_blocks ="),
             ("rollups =", "rolups = []\nrollups ="),
             ("[[validators]]", "[[validators]]\nrelay = \"x\""),
             ("layout =", "format = \"x\"\nlayout ="),

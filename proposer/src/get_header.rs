@@ -65,6 +65,9 @@ async fn decide(
     request: HeaderRequest,
     headers: &HeaderMap,
 ) -> Result<(usize, Passable, usize), NoHeader> {
+    if let Some(cause) = sidecar.breaker_cause() {
+        return Err(NoHeader::BreakerOpen(cause));
+    }
     let clock = sidecar.clock.get();
     let caller_ms = headers.get(TIMEOUT_MS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let allowance =

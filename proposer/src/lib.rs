@@ -5,16 +5,19 @@
 //! |---|---|---|
 //! | `server` | the Builder API | requests of the beacon node |
 //! | `lookahead` | follows the beacon node's duties and works out our windows | head events, epochs |
+//! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
 //! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`], [`wishes`],
-//! [`registrations`].
+//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block).
 //! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod allocation;
 pub mod bid_book;
+pub mod breaker;
+pub mod breaker_task;
 pub mod config;
 pub mod delegation_plan;
 pub mod delegation_record;

@@ -8,6 +8,7 @@ use earnest_protocol::window::Timing;
 use parking_lot::Mutex;
 
 use crate::bid_book::BidBook;
+use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::delegation_plan::DelegationPlan;
 use crate::sources::Sources;
@@ -33,6 +34,8 @@ pub struct Sidecar {
     pub wishes: Wishes,
     /// Who offered which block.
     pub book: Mutex<BidBook>,
+    /// Whether to take blocks of relays at all.
+    pub breaker: Mutex<Breaker>,
     /// Our delegations.
     pub plan: Mutex<DelegationPlan>,
     /// Set once a beacon node answered.
@@ -45,6 +48,7 @@ impl Sidecar {
     pub fn new(config: Config, sources: Sources, plan: DelegationPlan) -> Arc<Self> {
         Arc::new(Self {
             wishes: Wishes::new(&config),
+            breaker: Mutex::new(Breaker::new(config.breaker)),
             config,
             sources,
             book: Mutex::new(BidBook::default()),

@@ -16,6 +16,7 @@ use std::collections::HashSet;
 
 use alloy_primitives::{B256, U256};
 
+use crate::breaker::Cause;
 use crate::proof_check::{self, Accounts, Held, ProofFault, ProvenTransaction};
 
 /// Position of a source in the configuration.
@@ -132,6 +133,9 @@ pub enum NoHeader {
     /// The slot is constrained, and its bids could not be judged in time.
     #[error("the bids could not be judged in time")]
     NotJudged,
+    /// Blocks are not taken of relays now.
+    #[error("circuit breaker open: {0}")]
+    BreakerOpen(Cause),
     /// Something broke that must not.
     #[error("a defect of the sidecar; the log has its panic")]
     Defect,

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::breaker_task::BreakerTask;
 use crate::config::{Config, ConfigError};
 use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
@@ -162,6 +163,12 @@ pub async fn start_with_signer(
     let supervisor = Supervisor::new(&shutdown);
     let (to_delegate, duties) = watch::channel(Vec::new());
 
+    let breaker = BreakerTask {
+        sidecar: Arc::clone(&sidecar),
+        beacon: beacon.clone(),
+        health: health.part("circuit breaker"),
+    };
+    supervisor.spawn("breaker", breaker.run(supervisor.token()));
     let lookahead = LookaheadTask {
         sidecar: Arc::clone(&sidecar),
         beacon,

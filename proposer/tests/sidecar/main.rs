@@ -9,6 +9,7 @@
 
 mod beacon_stand_in;
 mod blocks;
+mod breaker;
 mod delegations;
 mod deliveries;
 mod headers;
