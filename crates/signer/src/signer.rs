@@ -1,3 +1,4 @@
+use crate::remote::RemoteError;
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::{BlsPublicKey, BlsSignature, domain};
 use earnest_journal::AppendError;
@@ -26,6 +27,14 @@ pub enum SignerError {
     /// The message cannot be signed.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// A signer elsewhere did not give a signature that counts.
+    #[error("{signer}: {cause}")]
+    Remote {
+        /// Which signer.
+        signer: String,
+        /// Why not.
+        cause: RemoteError,
+    },
     /// The process is shutting down.
     #[error("signing was stopped")]
     Stopped,
@@ -89,6 +98,14 @@ pub trait BlsSigner: Send + Sync + 'static {
     /// # Errors
     /// [`SignerError::UnknownKey`] if it is not one of them.
     fn sign<'a>(&'a self, key: &'a BlsPublicKey, request: SigningRequest) -> Signing<'a, BlsSignature>;
+
+    /// Finds out which keys it holds now, where that may change. Until then a signer elsewhere has none.
+    ///
+    /// # Errors
+    /// [`SignerError::Remote`] if it cannot be asked; its keys stay those that were known.
+    fn refresh(&self) -> Signing<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Signs with ECDSA keys, wherever they are.
