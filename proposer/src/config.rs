@@ -11,6 +11,7 @@ use earnest_protocol::signing::Network;
 use earnest_protocol::window::Fraction;
 use earnest_protocol::{RollupId, Wei};
 use earnest_signer::layout::Layout;
+use earnest_signer::remote::{CommitBoostConfig, Web3SignerConfig};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -35,9 +36,15 @@ pub struct Config {
     /// Whom slots are delegated to. Without it nothing is signed, and the sidecar only passes through.
     #[serde(default)]
     pub gateway: Option<GatewayConfig>,
-    /// The validator keys that sign delegations. Without it nothing is signed.
+    /// The validator keys that sign delegations. Without it, and without a signer elsewhere, nothing is signed.
     #[serde(default)]
     pub keys: Option<KeysConfig>,
+    /// A Commit-Boost signer that holds validator keys.
+    #[serde(default)]
+    pub commit_boost: Option<CommitBoostConfig>,
+    /// A Web3Signer that holds validator keys.
+    #[serde(default)]
+    pub web3signer: Option<Web3SignerConfig>,
     /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys.
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
@@ -292,7 +299,12 @@ mod tests {
         ] {
             table.remove(key).unwrap();
         }
-        for (section, key) in [("gateway", "account"), ("keys", "layout")] {
+        for (section, key) in [
+            ("gateway", "account"),
+            ("keys", "layout"),
+            ("commit_boost", "timeout_ms"),
+            ("web3signer", "timeout_ms"),
+        ] {
             table[section].as_table_mut().unwrap().remove(key).unwrap();
         }
         let defaults: Config = table.try_into().unwrap();

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `server` | the Builder API | requests of the beacon node |
 //! | `lookahead` | follows the beacon node's duties and works out our windows | head events, epochs |
+//! | `keys` | asks signers elsewhere which keys they hold | every minute |
 //! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
@@ -28,6 +29,7 @@ pub mod delivery_order;
 mod get_header;
 pub mod header_deadline;
 pub mod held_constraints;
+pub mod keys_task;
 pub mod lookahead_task;
 pub mod proof_check;
 mod register_validators;

@@ -29,6 +29,8 @@ pub struct LookaheadTask {
     pub keys: OwnKeys,
     /// Where duties are published.
     pub duties: watch::Sender<Vec<Duty>>,
+    /// Wakes when the keys that count are others.
+    pub keys_changed: watch::Receiver<()>,
     /// What `/readyz` says of the beacon node.
     pub health: Part,
 }
@@ -38,7 +40,7 @@ impl LookaheadTask {
     ///
     /// # Errors
     /// Never; faults of the beacon node are waited out.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Infallible> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Infallible> {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.follow() => {}
@@ -46,7 +48,7 @@ impl LookaheadTask {
         Ok(())
     }
 
-    async fn follow(&self) {
+    async fn follow(&mut self) {
         let clock = self.learn_clock().await;
         let mut lookahead = Lookahead::new(clock.slots.slots_per_epoch());
         let mut events = self.beacon.events(&[EventTopic::Head]);
@@ -62,6 +64,7 @@ impl LookaheadTask {
             tokio::select! {
                 () = tokio::time::sleep(turn) => {}
                 () = Self::until_stale(&mut events, &lookahead) => {}
+                Ok(()) = self.keys_changed.changed() => {}
             }
         }
     }
@@ -131,7 +134,8 @@ impl LookaheadTask {
             }
         }
         let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
-        let ours = duties(&clock.timing, proposers, &self.keys.opted_in, &self.keys.own);
+        let own = self.sidecar.may_delegate(self.keys.own());
+        let ours = duties(&clock.timing, proposers, &self.keys.opted_in(), &own);
         self.health.ready();
         self.duties.send_if_modified(|known| {
             let changed = *known != ours;

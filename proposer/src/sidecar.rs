@@ -1,8 +1,10 @@
 //! What the endpoints and tasks of one sidecar share.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use earnest_builder_types::BlsPublicKey;
 use earnest_chain::SlotClock;
 use earnest_protocol::window::Timing;
 use parking_lot::Mutex;
@@ -55,6 +57,17 @@ impl Sidecar {
             plan: Mutex::new(plan),
             clock: OnceLock::new(),
         })
+    }
+}
+
+impl Sidecar {
+    /// Those of `own` keys that want an Earnest relay to know them: the others' slots cannot be delegated.
+    #[must_use]
+    pub fn may_delegate(&self, own: BTreeSet<BlsPublicKey>) -> BTreeSet<BlsPublicKey> {
+        let earnest = self.sources.earnest();
+        own.into_iter()
+            .filter(|key| self.wishes.of(key).sources.iter().any(|source| earnest.contains(source)))
+            .collect()
     }
 }
 

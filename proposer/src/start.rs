@@ -9,7 +9,7 @@ use earnest_client::ClientError;
 use earnest_http::telemetry::{TelemetryError, metrics_handle};
 use earnest_http::{Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve};
 use earnest_journal::{Journal, Log, OpenError, Options};
-use earnest_signer::{BlsSigner, KeystoreError, LocalBls};
+use earnest_signer::BlsSigner;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +19,12 @@ use crate::breaker_task::BreakerTask;
 use crate::config::{Config, ConfigError};
 use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
+use crate::keys_task::KeysTask;
 use crate::lookahead_task::LookaheadTask;
 use crate::router::router;
 use crate::sidecar::Sidecar;
 use crate::sources::Sources;
-use crate::validator_keys::{self, OwnKeys};
+use crate::validator_keys::{self, KeysError, OwnKeys};
 
 /// Memory for the record's database; it is small.
 const CACHE_BYTES: usize = 4 << 20;
@@ -48,7 +49,7 @@ pub enum StartError {
     Record(#[from] RecordError),
     /// The validator keys cannot be read.
     #[error("keys: {0}")]
-    Keys(#[from] KeystoreError),
+    Keys(#[from] KeysError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -110,13 +111,10 @@ impl Running {
 /// [`StartError`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     config.check()?;
-    let keys = config.keys.clone();
-    let signer = tokio::task::spawn_blocking(move || match keys {
-        Some(keys) => validator_keys::load(&keys),
-        None => Ok(LocalBls::default()),
-    })
-    .await
-    .map_err(|_| StartError::Stopped)??;
+    let named = config.clone();
+    let signer = tokio::task::spawn_blocking(move || validator_keys::load(&named))
+        .await
+        .map_err(|_| StartError::Stopped)??;
     start_with_signer(config, Arc::new(signer), shutdown).await
 }
 
@@ -162,6 +160,10 @@ pub async fn start_with_signer(
     let health = Health::new();
     let supervisor = Supervisor::new(&shutdown);
     let (to_delegate, duties) = watch::channel(Vec::new());
+    let (changed, keys_changed) = watch::channel(());
+
+    let known = KeysTask { keys: keys.clone(), changed, health: health.part("keys") };
+    supervisor.spawn("keys", known.run(supervisor.token()));
 
     let breaker = BreakerTask {
         sidecar: Arc::clone(&sidecar),
@@ -174,11 +176,12 @@ pub async fn start_with_signer(
         beacon,
         keys: keys.clone(),
         duties: to_delegate,
+        keys_changed,
         health: health.part("beacon"),
     };
     supervisor.spawn("lookahead", lookahead.run(supervisor.token()));
     match gateway {
-        Some(gateway) if !keys.own.is_empty() => {
+        Some(gateway) => {
             let task = DelegationTask {
                 sidecar: Arc::clone(&sidecar),
                 gateway,
@@ -189,7 +192,7 @@ pub async fn start_with_signer(
             };
             supervisor.spawn("delegation", task.run(supervisor.token()));
         }
-        _ => tracing::info!("no gateway or no keys: nothing is delegated, headers are passed through"),
+        None => tracing::info!("no gateway: nothing is delegated, headers are passed through"),
     }
     let routes = router(sidecar).merge(operation_router(health.clone(), metrics));
     supervisor.spawn("server", serve(listener, routes, ServerLimits::default(), supervisor.token()));

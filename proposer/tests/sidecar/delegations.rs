@@ -22,7 +22,7 @@ use crate::beacon_stand_in::{BeaconStandIn, SECONDS_PER_SLOT, SLOTS_PER_EPOCH};
 use crate::network::{Cast, NETWORK, PARENT, config, earnest, json, mev_boost};
 use crate::relay_stand_in::{RelayStandIn, Says};
 
-const ROUTE: &str = "builder/delegate";
+pub(crate) const ROUTE: &str = "builder/delegate";
 /// A slot of the epoch after the one that runs.
 const OURS: u64 = 3 * SLOTS_PER_EPOCH + 5;
 
@@ -32,16 +32,16 @@ fn genesis_s() -> u64 {
     now - (2 * SLOTS_PER_EPOCH + 3) * SECONDS_PER_SLOT
 }
 
-struct Stage {
-    cast: Cast,
-    relay: RelayStandIn,
-    beacon: BeaconStandIn,
-    directory: TempDir,
+pub(crate) struct Stage {
+    pub(crate) cast: Cast,
+    pub(crate) relay: RelayStandIn,
+    pub(crate) beacon: BeaconStandIn,
+    pub(crate) directory: TempDir,
     genesis_s: u64,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let cast = Cast::new();
         let genesis_s = genesis_s();
         let beacon = BeaconStandIn::start(genesis_s).await;
@@ -68,12 +68,12 @@ impl Stage {
     }
 }
 
-async fn stop((running, token): (Running, CancellationToken)) {
+pub(crate) async fn stop((running, token): (Running, CancellationToken)) {
     token.cancel();
     running.join().await.unwrap();
 }
 
-fn receipts(relay: &EcdsaSecret, received_at_ms: u64) -> Says {
+pub(crate) fn receipts(relay: &EcdsaSecret, received_at_ms: u64) -> Says {
     let relay = EcdsaSecret::from_bytes(&relay.to_bytes()).unwrap();
     Says::Answer(Arc::new(move |body| {
         let delegation: SignedDelegation = serde_json::from_slice(body).unwrap();

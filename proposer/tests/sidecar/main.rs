@@ -15,3 +15,6 @@ mod deliveries;
 mod headers;
 mod network;
 mod relay_stand_in;
+#[path = "../../../crates/signer/tests/stand_ins/mod.rs"]
+mod signer_stand_ins;
+mod signers;

@@ -183,6 +183,8 @@ pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -
         sources,
         gateway: None,
         keys: None,
+        commit_boost: None,
+        web3signer: None,
         opted_in: Vec::new(),
         validators: Vec::new(),
         min_bid_wei: Wei::default(),

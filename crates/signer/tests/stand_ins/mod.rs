@@ -32,12 +32,12 @@ use tokio::net::TcpListener;
 use url::Url;
 
 /// `keccak256("earnest.v1")`, as an operator writes it into the signer's configuration.
-pub const SIGNING_ID: B256 =
+pub(crate) const SIGNING_ID: B256 =
     alloy_primitives::b256!("5fe88909aef8d96581bd9fcd099f1411adcbfe58f8f5687345f07935cac815c4");
 
 /// What a stand-in does wrong, if anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It never answers.
     Silence,
     /// It answers with these status and body.
@@ -49,30 +49,30 @@ pub enum Fault {
 }
 
 /// Keys of one signer, and what came to it.
-pub struct Held {
+pub(crate) struct Held {
     bls: Mutex<Vec<SecretKey>>,
     ecdsa: Mutex<Vec<EcdsaSecret>>,
     fault: Mutex<Option<Fault>>,
     /// Bodies of requests for signatures.
     requests: Mutex<Vec<Bytes>>,
     refused: Mutex<u32>,
-    pub module: String,
-    pub secret: String,
-    pub signing_id: Mutex<B256>,
-    pub chain_id: u64,
-    pub genesis_fork_version: [u8; 4],
+    pub(crate) module: String,
+    pub(crate) secret: String,
+    pub(crate) signing_id: Mutex<B256>,
+    pub(crate) chain_id: u64,
+    pub(crate) genesis_fork_version: [u8; 4],
 }
 
 /// A running stand-in.
 #[derive(Clone)]
-pub struct StandIn {
-    pub url: Url,
-    pub held: Arc<Held>,
+pub(crate) struct StandIn {
+    pub(crate) url: Url,
+    pub(crate) held: Arc<Held>,
 }
 
 impl StandIn {
     /// A Commit-Boost signer whose configuration has one module.
-    pub async fn commit_boost(chain_id: u64, genesis_fork_version: [u8; 4]) -> Self {
+    pub(crate) async fn commit_boost(chain_id: u64, genesis_fork_version: [u8; 4]) -> Self {
         let routes = Router::new()
             .route("/signer/v1/get_pubkeys", get(cb_keys))
             .route("/signer/v1/request_signature/bls", post(cb_sign_bls))
@@ -81,7 +81,7 @@ impl StandIn {
     }
 
     /// A Web3Signer with its commit-boost API enabled.
-    pub async fn web3signer(chain_id: u64, genesis_fork_version: [u8; 4]) -> Self {
+    pub(crate) async fn web3signer(chain_id: u64, genesis_fork_version: [u8; 4]) -> Self {
         let routes = Router::new()
             .route("/signer/v1/get_pubkeys", get(w3s_keys))
             .route("/signer/v1/request_signature", post(w3s_sign));
@@ -108,28 +108,28 @@ impl StandIn {
         Self { url, held }
     }
 
-    pub fn holds(&self, key: SecretKey) -> &Self {
+    pub(crate) fn holds(&self, key: SecretKey) -> &Self {
         self.held.bls.lock().push(key);
         self
     }
 
-    pub fn holds_proxy(&self, key: EcdsaSecret) -> &Self {
+    pub(crate) fn holds_proxy(&self, key: EcdsaSecret) -> &Self {
         self.held.ecdsa.lock().push(key);
         self
     }
 
-    pub fn fails(&self, fault: Option<Fault>) -> &Self {
+    pub(crate) fn fails(&self, fault: Option<Fault>) -> &Self {
         *self.held.fault.lock() = fault;
         self
     }
 
     /// Bodies of the requests for signatures so far.
-    pub fn requests(&self) -> Vec<Bytes> {
+    pub(crate) fn requests(&self) -> Vec<Bytes> {
         self.held.requests.lock().clone()
     }
 
     /// How many requests were refused for their token.
-    pub fn refused(&self) -> u32 {
+    pub(crate) fn refused(&self) -> u32 {
         *self.held.refused.lock()
     }
 }
