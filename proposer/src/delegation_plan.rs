@@ -84,11 +84,23 @@ struct Held {
     elsewhere: bool,
 }
 
+/// Slots at or below which nothing is signed that is not in the record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Floors {
+    /// For every key.
+    pub of_all: Option<u64>,
+    /// For one key.
+    pub by_key: BTreeMap<BlsPublicKey, u64>,
+}
+
 /// All delegations of this sidecar.
 #[derive(Debug)]
 pub struct DelegationPlan {
     relays: Vec<SourceIndex>,
     held: BTreeMap<Place, Held>,
+    foreign: BTreeSet<Place>,
+    floors: BTreeMap<BlsPublicKey, u64>,
+    floor: Option<u64>,
 }
 
 /// A second, different delegation for a place.
@@ -100,7 +112,7 @@ impl DelegationPlan {
     /// No delegations yet; they are to be delivered to `relays`.
     #[must_use]
     pub const fn new(relays: Vec<SourceIndex>) -> Self {
-        Self { relays, held: BTreeMap::new() }
+        Self { relays, held: BTreeMap::new(), foreign: BTreeSet::new(), floors: BTreeMap::new(), floor: None }
     }
 
     /// Takes up a delegation whose claim is durable.
@@ -152,10 +164,29 @@ impl DelegationPlan {
         }
     }
 
-    /// Whether a relay that is no longer configured holds this delegation.
+    /// Whether somebody holds a delegation for this place whose constraints we cannot ask about or check: a relay that is no
+    /// longer configured, or whoever has what was signed before the record was lost.
     #[must_use]
     pub fn is_elsewhere(&self, place: Place) -> bool {
-        self.held.get(&place).is_some_and(|held| held.elsewhere)
+        self.held.get(&place).map_or_else(|| self.is_closed(place), |held| held.elsewhere)
+    }
+
+    /// Notes that a key of ours signed for a place, and that what it signed is not known.
+    pub fn foreign(&mut self, place: Place) {
+        self.foreign.insert(place);
+    }
+
+    /// Sets the floors: at or below them anything may have been signed.
+    pub fn set_floors(&mut self, floors: Floors) {
+        self.floor = floors.of_all;
+        self.floors = floors.by_key;
+    }
+
+    /// Whether nothing may be signed for a place that we hold nothing for.
+    #[must_use]
+    pub fn is_closed(&self, (slot, key): Place) -> bool {
+        let floor = self.floors.get(&key).copied().max(self.floor);
+        self.foreign.contains(&(slot, key)) || floor.is_some_and(|floor| slot.0 <= floor)
     }
 
     /// Notes that a relay refused for good, so that asking again is no use.
@@ -211,7 +242,7 @@ impl DelegationPlan {
         }
         for duty in duties {
             let open = duty.window.close_ms <= now_ms && now_ms < duty.window.start_ms;
-            if open && !self.held.contains_key(&duty.place()) {
+            if open && !self.held.contains_key(&duty.place()) && !self.is_closed(duty.place()) {
                 steps.push(Step::Sign(*duty));
             }
         }
@@ -223,7 +254,7 @@ impl DelegationPlan {
     pub fn next_due(&self, duties: &[Duty], now_ms: u64) -> Option<u64> {
         duties
             .iter()
-            .filter(|duty| !self.held.contains_key(&duty.place()))
+            .filter(|duty| !self.held.contains_key(&duty.place()) && !self.is_closed(duty.place()))
             .map(|duty| duty.window.close_ms)
             .filter(|close_ms| *close_ms > now_ms)
             .min()
@@ -335,6 +366,29 @@ mod tests {
         assert_eq!(plan.claimed(delegation(&duty, 2)), Err(AlreadyDelegated(duty.place())));
         assert_eq!(plan.signed(signed(delegation(&duty, 2))), Err(AlreadyDelegated(duty.place())));
         assert_eq!(plan.delegation(duty.window.slot, duty.key), Some(&delegation(&duty, 1)));
+    }
+
+    #[test]
+    fn at_or_below_a_floor_nothing_new_is_signed_and_nobody_is_believed() {
+        let duty = duties(&TIMING, proposers(&[1]), &set(&[1]), &set(&[1]))[0];
+        let (slot, close) = (duty.window.slot.0, duty.window.close_ms);
+        let by_key = |floor| Floors { of_all: None, by_key: BTreeMap::from([(duty.key, floor)]) };
+        for (floors, closed) in [
+            (by_key(slot), true),
+            (by_key(slot - 1), false),
+            (Floors { of_all: Some(slot), ..by_key(0) }, true),
+            (Floors { of_all: Some(slot - 1), by_key: BTreeMap::new() }, false),
+        ] {
+            let mut plan = DelegationPlan::new(vec![0]);
+            plan.set_floors(floors);
+            assert_eq!(plan.is_elsewhere(duty.place()), closed);
+            assert_eq!(plan.steps(&[duty], close, everyone).is_empty(), closed);
+            plan.claimed(delegation(&duty, 1)).unwrap();
+            assert!(!plan.is_elsewhere(duty.place()), "what is in the record is known");
+        }
+        let mut plan = DelegationPlan::new(vec![0]);
+        plan.foreign(duty.place());
+        assert!(plan.is_elsewhere(duty.place()) && plan.steps(&[duty], close, everyone).is_empty());
     }
 
     #[test]

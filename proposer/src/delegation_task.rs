@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use earnest_client::ClientError;
 use earnest_http::health::Part;
-use earnest_journal::{AppendError, Journal, Log};
+use earnest_journal::AppendError;
 use earnest_protocol::objects::{Delegation, DelegationReceipt, SignedDelegation};
-use earnest_protocol::signing::Signed;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +16,9 @@ use crate::allocation;
 use crate::config::GatewayConfig;
 use crate::delegation_plan::{Duty, Step};
 use crate::delegation_record::{self, Received, RecordError};
+use crate::protected_signer::{ProtectedSigner, SignError};
 use crate::sidecar::{Sidecar, now_ms};
 use crate::slot_state::SourceIndex;
-use crate::validator_keys::OwnKeys;
 
 /// Pause before a failed step is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -35,10 +34,8 @@ pub struct DelegationTask {
     pub sidecar: Arc<Sidecar>,
     /// Whom to delegate to.
     pub gateway: GatewayConfig,
-    /// The protection record.
-    pub journal: Journal,
-    /// The keys that sign.
-    pub keys: OwnKeys,
+    /// The protection record with the keys behind it.
+    pub signer: ProtectedSigner,
     /// Our duties, as the lookahead has them.
     pub duties: watch::Receiver<Vec<Duty>>,
     /// What `/readyz` says of the record.
@@ -48,17 +45,24 @@ pub struct DelegationTask {
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
+    Sign(SignError),
+    #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("signer: {0}")]
-    Signer(String),
     #[error("relay: {0}")]
     Relay(#[from] ClientError),
     #[error("the relay's receipt is not for this delegation, or not signed by the market relay")]
     BadReceipt,
     #[error("the relay had the delegation at {received_at_ms}, not before the window's start at {start_ms}")]
     LateReceipt { received_at_ms: u64, start_ms: u64 },
-    #[error("the record's task ended")]
-    Stopped,
+}
+
+impl From<SignError> for StepError {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Record(error) => Self::Record(error),
+            error => Self::Sign(error),
+        }
+    }
 }
 
 /// Codes of a relay that no later try changes. Others may: its lookahead may be behind ours.
@@ -133,19 +137,9 @@ impl DelegationTask {
     }
 
     async fn sign(&self, message: Delegation) -> Result<(), StepError> {
-        let network = self.sidecar.config.network;
-        let (record, claimed) = (message.clone(), message.clone());
-        self.write(move |log| delegation_record::claim(log, &record, &network)).await?;
-        self.sidecar.plan.lock().claimed(claimed).map_err(RecordError::from)?;
-
-        let signature =
-            self.keys.sign(&message, &network).await.map_err(|error| StepError::Signer(error.to_string()))?;
-        let signed: SignedDelegation = Signed::new(message, signature);
-        signed
-            .verify(&network, &signed.message.proposer)
-            .map_err(|error| StepError::Signer(format!("signature does not verify: {error}")))?;
-        let kept = signed.clone();
-        self.write(move |log| delegation_record::keep_signed(log, &kept)).await?;
+        self.signer.claim(&message).await?;
+        self.sidecar.plan.lock().claimed(message.clone()).map_err(RecordError::from)?;
+        let signed = self.signer.sign(message).await?;
         tracing::info!(slot = %signed.message.slot, proposer = %signed.message.proposer, "delegation signed");
         metrics::counter!("earnest_proposer_delegations_total").increment(1);
         self.sidecar.plan.lock().signed(signed).map_err(RecordError::from)?;
@@ -178,21 +172,12 @@ impl DelegationTask {
         let received_at_ms = receipt.message.received_at_ms;
         let start_ms = signed.message.allocation().map_or(0, |allocation| allocation.start_ms);
         let received = Received { proposer: signed.message.proposer, relay: relay_key, receipt };
-        self.write(move |log| delegation_record::keep_receipt(log, &received)).await?;
+        self.signer.write(move |log| delegation_record::keep_receipt(log, &received)).await?;
         self.sidecar.plan.lock().delivered(place, relay);
         if received_at_ms >= start_ms {
             return Err(StepError::LateReceipt { received_at_ms, start_ms });
         }
         tracing::info!(slot = %place.0, relay = source.name, received_at_ms, "delegation delivered");
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        write: impl FnOnce(&dyn Log) -> Result<(), RecordError> + Send + 'static,
-    ) -> Result<(), StepError> {
-        let journal = self.journal.clone();
-        tokio::task::spawn_blocking(move || write(&journal)).await.map_err(|_| StepError::Stopped)??;
         Ok(())
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
 //! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`], [`wishes`],
-//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block).
+//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block),
+//! [`protection`] (the record as a file).
 //! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
@@ -32,6 +33,8 @@ pub mod held_constraints;
 pub mod keys_task;
 pub mod lookahead_task;
 pub mod proof_check;
+pub mod protected_signer;
+pub mod protection;
 mod register_validators;
 pub mod registrations;
 mod router;

@@ -128,7 +128,7 @@ pub enum NoHeader {
     #[error("no bid was shown to hold the {0} constraints of this slot")]
     NoProvenOffer(usize),
     /// The slot is constrained, and the relay that may hold its constraints is not configured.
-    #[error("the relay that holds this slot's delegation is not configured")]
+    #[error("somebody may hold a delegation of this slot whose constraints cannot be known here")]
     RelayGone,
     /// The slot is constrained, and its bids could not be judged in time.
     #[error("the bids could not be judged in time")]

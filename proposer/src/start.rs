@@ -21,6 +21,7 @@ use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
 use crate::keys_task::KeysTask;
 use crate::lookahead_task::LookaheadTask;
+use crate::protected_signer::ProtectedSigner;
 use crate::router::router;
 use crate::sidecar::Sidecar;
 use crate::sources::Sources;
@@ -156,6 +157,7 @@ pub async fn start_with_signer(
 
     let keys = OwnKeys::new(signer, Arc::new(journal.clone()), &config.opted_in);
     let gateway = config.gateway.clone();
+    let network = config.network;
     let sidecar = Sidecar::new(config, sources, plan);
     let health = Health::new();
     let supervisor = Supervisor::new(&shutdown);
@@ -185,8 +187,7 @@ pub async fn start_with_signer(
             let task = DelegationTask {
                 sidecar: Arc::clone(&sidecar),
                 gateway,
-                journal: journal.clone(),
-                keys,
+                signer: ProtectedSigner::new(Arc::new(journal.clone()), keys, network),
                 duties,
                 health: health.part("protection record"),
             };

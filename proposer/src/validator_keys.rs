@@ -17,7 +17,7 @@ use earnest_signer::{
 use crate::config::{Config, KeysConfig};
 use crate::delegation_plan::Place;
 
-const PURPOSE: &str = "delegation";
+pub(crate) const PURPOSE: &str = "delegation";
 
 /// A signer shared with others of the process.
 #[derive(Clone)]

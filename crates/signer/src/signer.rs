@@ -1,7 +1,7 @@
 use crate::remote::RemoteError;
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::{BlsPublicKey, BlsSignature, domain};
-use earnest_journal::AppendError;
+use earnest_journal::{AppendError, ReadError};
 use earnest_protocol::signing::{EARNEST_SIGNING_ID, EcdsaSignature, Message, Network, SigningError};
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +21,15 @@ pub enum SignerError {
         /// The root that holds the place.
         existing: B256,
     },
+    /// The place lies at or below the floor, and what it may hold is not known. Nothing was signed.
+    #[error("slots up to {floor} are not signed for: the record may have lost what was signed there")]
+    BelowFloor {
+        /// The floor.
+        floor: u64,
+    },
+    /// The log of claims cannot be read. Nothing was signed.
+    #[error("the claims cannot be read: {0}")]
+    Unreadable(#[from] ReadError),
     /// The claim could not be made durable. Nothing was signed.
     #[error("the claim is not durable: {0}")]
     Journal(AppendError),
