@@ -9,11 +9,16 @@ mod constraints_stream;
 mod data;
 mod delegate;
 mod delegations;
+mod events;
 mod get_constraints;
 mod header;
 mod header_with_proofs;
+mod market_auction;
+mod market_bids;
+mod market_match;
 mod openapi;
 mod register;
+mod rollups;
 mod schedule;
 mod status;
 mod status_page;
@@ -78,6 +83,11 @@ pub(crate) fn router(relay: Arc<Relay>) -> Router {
         .routes(routes!(delegations::get_with_receipts))
         .routes(routes!(get_constraints::get_with_receipts))
         .routes(routes!(schedule::get))
+        .routes(routes!(rollups::get))
+        .routes(routes!(market_bids::post))
+        .routes(routes!(market_auction::get))
+        .routes(routes!(market_match::post))
+        .routes(routes!(events::get))
         .split_for_parts();
     router.merge(openapi::router(document)).with_state(relay)
 }

@@ -1,6 +1,6 @@
 //! What an operator sets.
 
-use crate::builders::BuildersConfig;
+use crate::{builders::BuildersConfig, market::MarketConfig};
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::LimitConfig;
@@ -37,7 +37,8 @@ pub struct Config {
     /// parent's state, and one that can be in no block leaves its slot without a header.
     #[serde(default)]
     pub execution: Vec<Url>,
-    /// Validators whose delegations are taken. Default none. (The Registry will answer this.)
+    /// Validators whose delegations are taken, beside those of `market.operators`. Default none. (The Registry will answer
+    /// this.)
     #[serde(default)]
     pub opted_in: Vec<BlsPublicKey>,
     /// Whose blocks are taken.
@@ -46,6 +47,9 @@ pub struct Config {
     /// Who executes builders' blocks before they are offered.
     #[serde(default)]
     pub simulation: SimulationConfig,
+    /// The ordering market.
+    #[serde(default)]
+    pub market: MarketConfig,
     /// Cut-offs, as parts of a slot.
     #[serde(default)]
     pub timing: TimingConfig,
@@ -71,6 +75,8 @@ pub struct TimingConfig {
     pub seal: Fraction,
     /// Constraints are taken until this long before their slot. Default `[1, 3]`.
     pub constraint_cutoff: Fraction,
+    /// The slot's proposer may match a winner until this long after its auction closed. Default `[1, 8]`.
+    pub first_refusal: Fraction,
     /// Headers are served until this long after the slot's start. Default `[1, 4]`.
     pub header: Fraction,
     /// Payloads are unblinded until this long after the slot's start. Default `[1, 3]`.
@@ -82,6 +88,7 @@ impl Default for TimingConfig {
         Self {
             seal: Fraction(1, 2),
             constraint_cutoff: Fraction(1, 3),
+            first_refusal: Fraction(1, 8),
             header: Fraction(1, 4),
             payload: Fraction(1, 3),
         }

@@ -7,7 +7,14 @@ use earnest_builder_types::{
     registrations_to_ssz,
 };
 use earnest_journal::Record;
-use earnest_protocol::objects::{SignedConstraints, SignedDelegation};
+use earnest_protocol::{
+    Slot,
+    auction::{Exclusion, Operator},
+    objects::{
+        AuctionResult, RollupRegistration, SignedBid, SignedConstraints, SignedDelegation, SlotAllocation,
+    },
+    window::Window,
+};
 use serde::{Deserialize, Serialize};
 
 const REGISTRATIONS: u16 = 1;
@@ -17,6 +24,9 @@ const UNBLINDED: u16 = 4;
 const PUBLISHED: u16 = 5;
 const JUDGED: u16 = 6;
 const DEMOTED: u16 = 7;
+const BID: u16 = 8;
+const AUCTION_CLOSED: u16 = 9;
+const AUCTION_DECIDED: u16 = 10;
 
 /// One event of a relay's life.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +45,57 @@ pub(crate) enum Event {
     Judged(Judged),
     /// A builder's block failed.
     Demoted(Demoted),
+    /// A bid or a match was taken; its acknowledgement may be signed.
+    Bid(BidTaken),
+    /// An auction closed; its bids may be shown.
+    AuctionClosed(AuctionClosed),
+    /// First refusal is over; the slot's one result may be signed.
+    AuctionDecided(AuctionDecided),
+}
+
+/// A bid, and when it came; a match, if it names a winner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BidTaken {
+    /// Unix milliseconds, as the acknowledgement says.
+    pub(crate) received_at_ms: u64,
+    /// The bid's hash.
+    pub(crate) hash: B256,
+    /// The bid.
+    pub(crate) bid: SignedBid,
+}
+
+/// What an auction was decided by, and how, before first refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuctionClosed {
+    /// The sequencing slot.
+    pub(crate) slot: Slot,
+    /// Its times.
+    pub(crate) window: Window,
+    /// The sequencing slot before it.
+    pub(crate) previous: Option<Slot>,
+    /// Its proposer.
+    pub(crate) proposer: BlsPublicKey,
+    /// The rollups that name this relay.
+    pub(crate) rollups: Vec<RollupRegistration>,
+    /// The operators of the bids.
+    pub(crate) operators: Vec<Operator>,
+    /// The proposer's operator.
+    pub(crate) proposer_operator: Option<Operator>,
+    /// Bids that did not count, and why.
+    pub(crate) excluded: Vec<(B256, Exclusion)>,
+    /// Root over all bids taken.
+    pub(crate) auction_root: B256,
+    /// The winners, ascending.
+    pub(crate) winners: Vec<B256>,
+}
+
+/// The end of an auction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuctionDecided {
+    /// What the relay signs.
+    pub(crate) result: AuctionResult,
+    /// What it is of.
+    pub(crate) allocation: SlotAllocation,
 }
 
 /// A delegation, and when it came.
@@ -137,6 +198,9 @@ impl Event {
             Self::Published(published) => (PUBLISHED, serde_json::to_vec(published)?),
             Self::Judged(judged) => (JUDGED, serde_json::to_vec(judged)?),
             Self::Demoted(demoted) => (DEMOTED, serde_json::to_vec(demoted)?),
+            Self::Bid(taken) => (BID, serde_json::to_vec(taken)?),
+            Self::AuctionClosed(closed) => (AUCTION_CLOSED, serde_json::to_vec(closed)?),
+            Self::AuctionDecided(decided) => (AUCTION_DECIDED, serde_json::to_vec(decided)?),
         };
         Ok(Record { kind, body: Bytes::from(body) })
     }
@@ -151,6 +215,9 @@ impl Event {
             PUBLISHED => Self::Published(serde_json::from_slice(body)?),
             JUDGED => Self::Judged(serde_json::from_slice(body)?),
             DEMOTED => Self::Demoted(serde_json::from_slice(body)?),
+            BID => Self::Bid(serde_json::from_slice(body)?),
+            AUCTION_CLOSED => Self::AuctionClosed(serde_json::from_slice(body)?),
+            AUCTION_DECIDED => Self::AuctionDecided(serde_json::from_slice(body)?),
             _ => return Ok(None),
         }))
     }
@@ -208,7 +275,7 @@ mod tests {
     #[test]
     fn any_bytes_are_an_event_or_an_error() {
         bolero::check!().with_iterations(1000).with_type::<(u8, Vec<u8>)>().for_each(|(kind, body)| {
-            let _ = Event::read(u16::from(*kind % 8), body);
+            let _ = Event::read(u16::from(*kind % 11), body);
         });
     }
 }

@@ -1,9 +1,9 @@
-//! The relay (design §5): MEV-Boost relay for proposers and builders, Constraints API, and the relay's word on
-//! delegations.
+//! The relay (design §2, §5): MEV-Boost relay for proposers and builders, Constraints API, the relay's word on
+//! delegations, and the ordering market.
 //!
-//! What must outlive a crash is an event in the [journal](earnest_journal): registrations, delegations, constraints, and
-//! the one block unblinded in a slot. It is durable before anything is signed or answered on its strength. The state in
-//! memory is a fold over it; blocks on offer are files beside it.
+//! What must outlive a crash is an event in the [journal](earnest_journal): registrations, delegations, constraints,
+//! bids, auctions, and the one block unblinded in a slot. It is durable before anything is signed or answered on its
+//! strength. The state in memory is a fold over it; blocks on offer are files beside it.
 //!
 //! | task | what it does |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `beacon-events` | heads, reorgs and payload attributes, from the event streams of all beacon nodes |
 //! | `proposers` | asks for proposers when a head, a reorg or the clock says so |
 //! | `slots` | at each slot's start: which beacon nodes are in order, and what is past is dropped |
+//! | `auctions` | closes auctions, and fixes their results after first refusal |
 //! | `cutoffs` | at each slot's cut-off: what of its constraints can be included |
 //! | `journal` | ends the relay if the journal takes nothing more |
 //! | `writable` | five times a second, whether the journal takes writes |
@@ -32,9 +33,10 @@ mod duties;
 mod events;
 mod feed;
 mod held;
+mod l1;
 mod ledger;
+mod market;
 mod meters;
-mod opt_in;
 mod received;
 mod registrations;
 mod relay;
@@ -57,4 +59,5 @@ pub use config::{Bounds, Config, SimulationConfig, TimingConfig};
 pub use earnest_signer::{KeyFile, KeyFileError};
 pub use events::EventError;
 pub use ledger::LedgerError;
+pub use market::{ListedEscrow, ListedOperator, MarketConfig};
 pub use start::{Running, StartError, start};

@@ -93,9 +93,9 @@ pub(crate) const METERS: &[Meter] = &[
     counter("earnest_relay_demotions_total", "Blocks whose simulation failed, and with them their builders"),
     gauge("earnest_relay_beacon_node_usable", "1 for a beacon node that is in order").by(&[("node", &[])]),
     gauge("earnest_relay_slots_without_block", "Slots since that of the head's block"),
-    gauge("earnest_relay_streams", "Streams open").by(&[("stream", &["top_bid", "constraints"])]),
+    gauge("earnest_relay_streams", "Streams open").by(&[("stream", &["top_bid", "constraints", "events"])]),
     counter("earnest_relay_streams_dropped_total", "Streams that the relay ended").by(&[
-        ("stream", &["top_bid", "constraints"]),
+        ("stream", &["top_bid", "constraints", "events"]),
         ("reason", &["stopping", "slow", "silent", "chatty"]),
     ]),
     counter("earnest_relay_registrations_total", "Registrations taken"),
@@ -111,6 +111,12 @@ pub(crate) const METERS: &[Meter] = &[
         .by(&[("status", &["held", "dropped"])]),
     counter("earnest_relay_constraints_dropped_total", "Messages of constraints that could be in no block"),
     gauge("earnest_relay_constraints", "Messages of constraints held for this slot and later ones"),
+    counter("earnest_relay_bids_total", "Bids for ordering rights").by(&[("outcome", &["taken", "refused"])]),
+    counter("earnest_relay_matches_total", "Matches of winners, by first refusal")
+        .by(&[("outcome", &["taken", "refused"])]),
+    counter("earnest_relay_auctions_total", "Auctions; each closes, and then its result is decided")
+        .by(&[("outcome", &["closed", "decided"])]),
+    gauge("earnest_relay_sealed_bids", "Bids in auctions that did not close yet"),
     gauge("earnest_relay_slot", "The slot that runs now"),
     gauge("earnest_relay_lookahead_slots", "Slots from this one on whose proposers are known"),
     gauge("earnest_relay_ready", "1 if the relay can do its work, as `/readyz` says"),
@@ -183,6 +189,7 @@ fn read(relay: &Relay) {
     let held = views.registrations();
     let (registrations, registration_bytes) = (held.len(), held.bytes());
     let delegated = proposers.iter().filter(|one| views.delegation(one.slot, &one.pubkey).is_some()).count();
+    let sealed = views.market().sealed();
     let constraints: usize = proposers.iter().map(|one| views.constraints(one.slot).len()).sum();
     drop(views);
     let (records, bytes) = relay.ledger.size();
@@ -191,6 +198,7 @@ fn read(relay: &Relay) {
         ("earnest_relay_lookahead_slots", float(proposers.len() as u64)),
         ("earnest_relay_delegated_slots", float(delegated as u64)),
         ("earnest_relay_constraints", float(constraints as u64)),
+        ("earnest_relay_sealed_bids", float(sealed as u64)),
         ("earnest_relay_registrations", float(registrations as u64)),
         ("earnest_relay_registrations_bytes", float(registration_bytes as u64)),
         ("earnest_relay_received_bids", float(relay.received.len() as u64)),

@@ -9,8 +9,9 @@ use crate::{
     events::{DelegationTaken, Demoted, Event},
     feed::Feed,
     held::Required,
+    l1::L1,
     ledger::Ledger,
-    opt_in::OptIn,
+    market::MarketNews,
     received::Received,
     simulation::Simulator,
     streams::Streams,
@@ -42,7 +43,7 @@ const UNREGISTERED_GAS_LIMIT: u64 = 30_000_000;
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) config: Config,
-    pub(crate) opt_in: Box<dyn OptIn>,
+    pub(crate) l1: Box<dyn L1>,
     pub(crate) clock: SlotClock,
     pub(crate) timing: Timing,
     pub(crate) spec: Spec,
@@ -74,8 +75,12 @@ pub(crate) struct Relay {
     pub(crate) judged: Mutex<BTreeSet<u64>>,
     /// Told when proposers are to be asked for again.
     pub(crate) ask_proposers: Notify,
+    /// Told when who proposes has changed.
+    pub(crate) lookahead_changed: Notify,
     /// Constraints as they come.
     pub(crate) feed: Feed,
+    /// What happens, for those who listen.
+    pub(crate) news: MarketNews,
     pub(crate) builders: Builders,
     pub(crate) simulator: Option<Simulator>,
 }

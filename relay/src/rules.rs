@@ -2,13 +2,13 @@
 
 use crate::held::{self, Required, TxError};
 use alloy_consensus::Transaction;
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::ApiError;
 use earnest_protocol::{
     Slot,
     inbox::decode_submit,
-    objects::{AllocationEntry, Delegation, SignedConstraints, SignedDelegation, SlotAllocation},
+    objects::{AllocationEntry, Delegation, Object, SignedConstraints, SignedDelegation, SlotAllocation},
     signing::{Network, SigningError},
 };
 use http::StatusCode;
@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
     NotOptedIn(BlsPublicKey),
     #[error("metadata: {0}")]
     BadMetadata(String),
+    #[error("the allocation is not that of the slot's auction result")]
+    NotTheResult,
     #[error("signature does not verify: {0}")]
     BadSignature(SigningError),
     #[error("another delegation of this proposer for slot {0} was taken before")]
@@ -74,6 +76,7 @@ impl Refusal {
             Self::NotProposer(_) => "not_proposer",
             Self::NotOptedIn(_) => "not_opted_in",
             Self::BadMetadata(_) => "bad_metadata",
+            Self::NotTheResult => "allocation_not_result",
             Self::BadSignature(_) => "bad_signature",
             Self::AlreadyDelegated(_) => "already_delegated",
             Self::NoDelegation(_) => "no_delegation",
@@ -102,6 +105,15 @@ impl From<Refusal> for ApiError {
     }
 }
 
+/// What allocation a delegation may carry. One without entries is always allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// Any: this relay holds no auctions.
+    Any,
+    /// That of the slot's result, by its hash, if there is one.
+    Result(Option<B256>),
+}
+
 /// What is known of a delegation's slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DelegationContext<'a> {
@@ -111,6 +123,8 @@ pub(crate) struct DelegationContext<'a> {
     pub(crate) proposer: Option<BlsPublicKey>,
     /// Whether it is opted in.
     pub(crate) opted_in: bool,
+    /// What allocation it may carry.
+    pub(crate) allowed: Allowed,
     /// When the slot starts, Unix milliseconds.
     pub(crate) slot_ms: u64,
     /// Now, Unix milliseconds.
@@ -133,11 +147,11 @@ pub(crate) fn check_delegation(
     if !context.opted_in {
         return Err(Refusal::NotOptedIn(message.proposer));
     }
-    check_metadata(message)?;
+    check_metadata(message, context.allowed)?;
     delegation.verify(context.network, &proposer).map_err(Refusal::BadSignature)
 }
 
-fn check_metadata(message: &Delegation) -> Result<(), Refusal> {
+fn check_metadata(message: &Delegation, allowed: Allowed) -> Result<(), Refusal> {
     if message.metadata.is_empty() {
         return Ok(());
     }
@@ -148,7 +162,14 @@ fn check_metadata(message: &Delegation) -> Result<(), Refusal> {
     if allocation.entries.len() > MAX_ENTRIES {
         return Err(Refusal::BadMetadata(format!("more than {MAX_ENTRIES} entries")));
     }
-    Ok(())
+    match allowed {
+        Allowed::Result(result)
+            if !allocation.entries.is_empty() && result != Some(allocation.abi_hash()) =>
+        {
+            Err(Refusal::NotTheResult)
+        }
+        Allowed::Any | Allowed::Result(_) => Ok(()),
+    }
 }
 
 /// What is known of the slot that constraints are for.
@@ -308,7 +329,7 @@ fn is_own_batch(calldata: &[u8], entry: &AllocationEntry, slot: Slot, network: &
 mod tests {
     use super::*;
     use crate::testing::{FORK_VERSION, PROPOSER, SENDER_GAS, bls, call, tx};
-    use alloy_primitives::{B256, Bytes};
+    use alloy_primitives::Bytes;
     use earnest_protocol::{
         RollupId, Wei,
         inbox::encode_submit,
@@ -363,6 +384,7 @@ mod tests {
             network: &NETWORK,
             proposer: Some(bls(PROPOSER).public_key()),
             opted_in: true,
+            allowed: Allowed::Any,
             slot_ms: SLOT_MS,
             now_ms: 1_000,
         }
@@ -392,9 +414,19 @@ mod tests {
         let by_another = SignedDelegation::sign(delegation(), &bls(1), &NETWORK).unwrap();
         let elsewhere = Network { chain_id: 1, ..NETWORK };
         let elsewhere = SignedDelegation::sign(delegation(), &bls(PROPOSER), &elsewhere).unwrap();
+        let of_result = Allowed::Result(Some(allocation(SLOT).abi_hash()));
+        let of_another = Allowed::Result(Some(B256::repeat_byte(1)));
+        let sold = |allowed| DelegationContext { allowed, ..context() };
+        let unsold = SlotAllocation { entries: vec![], ..allocation(SLOT) };
+        let unsold = Delegation { metadata: unsold.to_metadata(), ..delegation() };
         let cases = [
             ("ok", signed(delegation()), context()),
-            ("ok", signed(without), context()),
+            ("ok", signed(without.clone()), context()),
+            ("ok", signed(delegation()), sold(of_result)),
+            ("allocation_not_result", signed(delegation()), sold(of_another)),
+            ("allocation_not_result", signed(delegation()), sold(Allowed::Result(None))),
+            ("ok", signed(without), sold(Allowed::Result(None))),
+            ("ok", signed(unsold), sold(of_another)),
             ("slot_begun", signed(delegation()), DelegationContext { now_ms: SLOT_MS, ..context() }),
             ("ok", signed(delegation()), DelegationContext { now_ms: SLOT_MS - 1, ..context() }),
             ("unknown_slot", signed(delegation()), DelegationContext { proposer: None, ..context() }),

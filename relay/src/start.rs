@@ -8,9 +8,9 @@ use crate::{
     cutoff_task, delivery,
     duties::Duties,
     feed::Feed,
+    l1::Listed,
     ledger::{Ledger, LedgerError},
-    meters,
-    opt_in::Listed,
+    market, meters,
     received::{Received, Recorder, Room},
     relay::{Relay, now_ms},
     simulation::Simulator,
@@ -137,6 +137,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let mut timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
     timing.seal = config.timing.seal;
     timing.constraint_cutoff = config.timing.constraint_cutoff;
+    timing.first_refusal = config.timing.first_refusal;
 
     let blocking = config.clone();
     let Opened { bls, ecdsa, ledger, spool, received, recorder } =
@@ -164,7 +165,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let bounds = config.bounds;
     let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
     let relay = Arc::new(Relay {
-        opt_in: Box::new(Listed::new(&config.opted_in)),
+        l1: Box::new(Listed::new(&config, ecdsa.address())),
         clock,
         timing,
         spec,
@@ -191,7 +192,9 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
         execution: execution_clients(&config)?,
         judged: Mutex::default(),
         ask_proposers: Notify::new(),
+        lookahead_changed: Notify::new(),
         feed: Feed::new(),
+        news: market::MarketNews::new(),
         builders: Builders::from(&config.builders),
         simulator: Simulator::new(&config.simulation)?,
         config,
@@ -214,6 +217,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("server", serve(listener, router, limits, tasks.token()));
     tasks.spawn("beacon-events", upkeep::follow(Arc::clone(&relay)));
     tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));
+    tasks.spawn("auctions", market::run(Arc::clone(&relay)));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
     tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));

@@ -133,8 +133,13 @@ pub(crate) async fn refresh(relay: &Relay, beacon: &Part) {
     for duties in epochs {
         let applied = relay.duties.write().lookahead.apply(duties);
         match applied {
-            Ok(Some(change)) if change.takes_back() => report(relay, &change),
-            Ok(_) => {}
+            Ok(Some(change)) => {
+                if change.takes_back() {
+                    report(relay, &change);
+                }
+                relay.lookahead_changed.notify_one();
+            }
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "duties that make no sense"),
         }
     }

@@ -4,6 +4,7 @@ use crate::{
     builders::Demotions,
     events::{ConstraintsTaken, DelegationTaken, Event, Judged, Published, Unblinded},
     held::Required,
+    market::MarketView,
     registrations::Registrations,
 };
 use alloy_primitives::{B256, Bytes};
@@ -63,6 +64,7 @@ pub(crate) struct Views {
     owed: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     published: BTreeMap<u64, Vec<Published>>,
     demotions: Demotions,
+    market: MarketView,
 }
 
 impl Views {
@@ -99,6 +101,9 @@ impl Views {
                 keep(&mut self.judgements);
             }
             Event::Demoted(demoted) => self.demotions.apply(demoted),
+            Event::Bid(taken) => self.market.take(taken),
+            Event::AuctionClosed(closed) => self.market.close(closed),
+            Event::AuctionDecided(decided) => self.market.decide(decided),
             Event::Unblinded(mut unblinded) => {
                 self.owe(&unblinded);
                 unblinded.block = None;
@@ -124,6 +129,11 @@ impl Views {
                 }
             }
         }
+    }
+
+    /// Bids and auctions.
+    pub(crate) const fn market(&self) -> &MarketView {
+        &self.market
     }
 
     /// Every registration.

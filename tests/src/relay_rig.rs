@@ -14,7 +14,7 @@ use earnest_devnet::{
 };
 use earnest_http::LimitConfig;
 use earnest_protocol::{signing::Network, window::Fraction};
-use earnest_relay::{Bounds, Config, KeyFile, TimingConfig};
+use earnest_relay::{Bounds, Config, KeyFile, MarketConfig, TimingConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::broadcast;
@@ -90,6 +90,7 @@ impl Rig {
             builders: Default::default(),
             simulation: Default::default(),
             opted_in: public,
+            market: Default::default(),
             timing,
             bounds: Bounds::default(),
             clients: LimitConfig { per_second: 0, ..LimitConfig::default() },
@@ -102,6 +103,29 @@ impl Rig {
         earnest_client::install_tls_provider();
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { node, engine, keys, network, url, http, config: file, folder }
+    }
+
+    /// The same, whose relay holds auctions.
+    ///
+    /// # Panics
+    /// If the configuration cannot be written.
+    #[must_use]
+    pub fn with_market(self, market: MarketConfig) -> Self {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        let mut config: Config = toml::from_str(&text).unwrap();
+        config.market = market;
+        std::fs::write(&self.config, toml::to_string(&config).unwrap()).unwrap();
+        self
+    }
+
+    /// A file in the rig's folder.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     /// Starts the relay, on the folder that it has always had; `name` names its log.

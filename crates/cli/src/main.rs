@@ -5,6 +5,7 @@ mod failure;
 mod follow;
 mod keys;
 mod load;
+mod market;
 mod role;
 mod verify;
 
@@ -40,6 +41,9 @@ enum Command {
     Follow(Box<follow::FollowArgs>),
     /// Check a receipt offline.
     Verify(verify::VerifyArgs),
+    /// Show a slot's auction, or compute it again and say what is wrong with it.
+    #[command(subcommand)]
+    Market(market::MarketCommand),
     /// Load a server and measure it.
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -79,6 +83,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Devnet(args) => devnet::run(args).await,
             Command::Follow(args) => follow::run(*args).await,
             Command::Verify(args) => verify::run(&args),
+            Command::Market(command) => market::run(command).await,
             Command::Load(command) => load::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Keys(args) => keys::run(args).map(|()| ExitCode::SUCCESS),
         }

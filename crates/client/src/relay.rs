@@ -8,9 +8,11 @@ use earnest_builder_types::{
     BidSubmission, BlsPublicKey, ForkCodec, ForkName, PayloadAndBlobs, SignedBlindedBeaconBlock,
     SignedBuilderBid, SignedValidatorRegistration, Versioned, beacon, registrations_to_ssz,
 };
+use earnest_protocol::auction::{AuctionRecord, MarketRollups};
 use earnest_protocol::messages::ReceiptedConstraints;
 use earnest_protocol::objects::{
-    Authority, SignedConstraintReceipt, SignedConstraints, SignedDelegation, SignedDelegationReceipt,
+    Authority, SignedBid, SignedBidAck, SignedConstraintReceipt, SignedConstraints, SignedDelegation,
+    SignedDelegationReceipt,
 };
 use earnest_protocol::receiver::Receiver;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -230,6 +232,39 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn authorities(&self, slot: u64) -> Result<Vec<Authority>, ClientError> {
         self.transport.get_json(&format!("ordering/v1/delegations/{slot}"), "delegations with receipts").await
+    }
+
+    /// `GET /ordering/v1/rollups`: what sells at this relay, by the terms in force at `slot`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn rollups(&self, slot: u64) -> Result<MarketRollups, ClientError> {
+        self.transport.get_json(&format!("ordering/v1/rollups?slot={slot}"), "rollups").await
+    }
+
+    /// `POST /ordering/v1/market/bids`: the acknowledgement, to be kept.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn post_bid(&self, bid: &SignedBid) -> Result<SignedBidAck, ClientError> {
+        self.transport.post_json("ordering/v1/market/bids", bid).await?.ok()?.json("bid acknowledgement")
+    }
+
+    /// `POST /ordering/v1/market/auctions/{slot}/match`: first refusal of the winner that the bid names.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn post_match(&self, bid: &SignedBid) -> Result<SignedBidAck, ClientError> {
+        let path = format!("ordering/v1/market/auctions/{}/match", bid.message.slot);
+        self.transport.post_json(&path, bid).await?.ok()?.json("bid acknowledgement")
+    }
+
+    /// `GET /ordering/v1/market/auctions/{slot}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn auction(&self, slot: u64) -> Result<AuctionRecord, ClientError> {
+        self.transport.get_json(&format!("ordering/v1/market/auctions/{slot}"), "auction").await
     }
 
     /// `GET /constraints/v0/relay/constraints/{slot}`.

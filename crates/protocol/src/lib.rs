@@ -1,7 +1,8 @@
-//! Earnest's protocol: objects, signing forms, Merkle rules, windows, ordering, receipts (design §2–§4).
+//! Earnest's protocol: objects, signing forms, Merkle rules, windows, the market, ordering, receipts (design §2–§4).
 //!
 //! Pure: no I/O, no clock, no async. Shells feed it bytes and times and act on what it answers.
 
+pub mod auction;
 pub mod delegation;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]

@@ -1,11 +1,14 @@
 //! JSON bodies of `/constraints/v0` and `/ordering/v1` that are not objects themselves (design §4, §5).
 
 use crate::{
-    RollupId, Slot, integer,
-    objects::{Authority, Policy, SignedCommitment, SignedConstraintReceipt, SignedConstraints},
+    BlsPublicKey, RollupId, Slot, integer,
+    objects::{
+        Authority, Policy, SignedAuctionResult, SignedCommitment, SignedConstraintReceipt, SignedConstraints,
+    },
     signing::Network,
+    window::Window,
 };
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -125,6 +128,115 @@ pub struct WindowInfo {
     pub seal_ms: u64,
 }
 
+/// One event of a relay's `GET /ordering/v1/events`; the variant is the event's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderingEvent {
+    /// The sequencing slots from the current one on, when they change.
+    Lookahead(Vec<SequencingWindow>),
+    /// Bids are taken.
+    AuctionOpened {
+        /// The sequencing slot.
+        slot: Slot,
+        /// Its times.
+        window: Window,
+        /// What is for sale.
+        rollups: Vec<RollupId>,
+    },
+    /// Bids are public.
+    AuctionClosed {
+        /// The sequencing slot.
+        slot: Slot,
+        /// Root over the bids.
+        auction_root: B256,
+        /// The winners, ascending.
+        winners: Vec<B256>,
+        /// Bids taken.
+        #[serde(with = "integer")]
+        bid_count: u64,
+        /// Until when the slot's proposer may match a winner, Unix milliseconds.
+        #[serde(with = "integer")]
+        first_refusal_ms: u64,
+    },
+    /// The result is signed.
+    AuctionResult(SignedAuctionResult),
+    /// A delegation was taken.
+    Delegation(Box<Authority>),
+    /// Constraints are held; what they are is told to those who may read them.
+    Constraints {
+        /// The slot.
+        slot: Slot,
+        /// Transactions of the message.
+        #[serde(with = "integer")]
+        count: u64,
+    },
+    /// A window has ended.
+    Sealed {
+        /// The sequencing slot.
+        slot: Slot,
+        /// When, Unix milliseconds.
+        #[serde(with = "integer")]
+        seal_ms: u64,
+    },
+}
+
+/// A sequencing slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequencingWindow {
+    /// The slot.
+    pub slot: Slot,
+    /// Its proposer.
+    pub proposer: BlsPublicKey,
+    /// Its times; none if there is no time for a window.
+    pub window: Option<Window>,
+}
+
+impl OrderingEvent {
+    /// The event's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Lookahead(_) => "lookahead",
+            Self::AuctionOpened { .. } => "auction_opened",
+            Self::AuctionClosed { .. } => "auction_closed",
+            Self::AuctionResult(_) => "auction_result",
+            Self::Delegation(_) => "delegation",
+            Self::Constraints { .. } => "constraints",
+            Self::Sealed { .. } => "sealed",
+        }
+    }
+
+    /// The event's data.
+    ///
+    /// # Errors
+    /// None that can come up: the objects have string keys alone.
+    pub fn data(&self) -> Result<String, serde_json::Error> {
+        let mut named = serde_json::to_value(self)?;
+        serde_json::to_string(&named.get_mut(self.name()).map(serde_json::Value::take))
+    }
+
+    /// Reads an event; `None` if its name is unknown, which a reader passes over.
+    ///
+    /// # Errors
+    /// If the data is not what the name says.
+    pub fn parse(name: &str, data: &str) -> Result<Option<Self>, serde_json::Error> {
+        const NAMES: [&str; 7] = [
+            "lookahead",
+            "auction_opened",
+            "auction_closed",
+            "auction_result",
+            "delegation",
+            "constraints",
+            "sealed",
+        ];
+        if !NAMES.contains(&name) {
+            return Ok(None);
+        }
+        let data: serde_json::Value = serde_json::from_str(data)?;
+        serde_json::from_value(serde_json::json!({ name: data })).map(Some)
+    }
+}
+
 /// One event of `GET /ordering/v1/rollups/{rollup_id}/stream`; the variant is the event's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -196,5 +308,38 @@ mod optional_integer {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
         Ok(Option::<Number>::deserialize(deserializer)?.map(|number| number.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fixtures, window::Timing};
+
+    #[test]
+    fn events_of_a_relay_read_back_by_their_names() {
+        let (slot, window) = (fixtures::SLOT, Timing::new(0, 12_000, 32).window(fixtures::SLOT, None));
+        let proposer = fixtures::proposer().public_key();
+        let events = [
+            OrderingEvent::Lookahead(vec![SequencingWindow { slot, proposer, window }]),
+            OrderingEvent::AuctionOpened { slot, window: window.unwrap(), rollups: vec![RollupId(7)] },
+            OrderingEvent::AuctionClosed {
+                slot,
+                auction_root: B256::repeat_byte(1),
+                winners: vec![B256::repeat_byte(2)],
+                bid_count: 3,
+                first_refusal_ms: 4,
+            },
+            OrderingEvent::Delegation(Box::new(fixtures::authority())),
+            OrderingEvent::Constraints { slot, count: 2 },
+            OrderingEvent::Sealed { slot, seal_ms: 5 },
+        ];
+        for event in events {
+            let data = event.data().unwrap();
+            assert!(data.starts_with(['{', '[']), "{data}");
+            assert_eq!(OrderingEvent::parse(event.name(), &data).unwrap(), Some(event));
+        }
+        assert_eq!(OrderingEvent::parse("later", "{}").unwrap(), None);
+        assert!(OrderingEvent::parse("sealed", "{}").is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{Epoch, Slot};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
 
 /// A part of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,26 @@ impl Timing {
         self.slot_start(slot).saturating_sub(self.seal.of(self.slot_ms))
     }
 
-    /// The window of sequencing slot `slot`, given the sequencing slot before it, if there is one.
+    /// The slot whose registry state says who is opted in for `slot`, and by which committers: the last of the epoch
+    /// `optin_delay` before the one in which the slot becomes visible. The last block at or before it is read. `None` where
+    /// the chain is too young: then nobody is opted in.
+    ///
+    /// It lies before the slot is visible, so what happens later alters no window.
+    #[must_use]
+    pub fn reference_slot(&self, slot: Slot, optin_delay: NonZeroU64) -> Option<Slot> {
+        let epoch = self.epoch_of(slot).0.checked_sub(optin_delay.get())?;
+        self.first_slot(Epoch(epoch)).0.checked_sub(1).map(Slot)
+    }
+
+    /// The first slot that bears on the window of `slot`, by being a sequencing slot or not. All of them are visible when the
+    /// slot is: a sequencing slot before them is sealed before the window could start.
+    #[must_use]
+    pub fn bears_on(&self, slot: Slot) -> Slot {
+        self.first_slot(Epoch(self.epoch_of(slot).0.saturating_sub(1)))
+    }
+
+    /// The window of sequencing slot `slot`, given the sequencing slot before it, if there is one. One before
+    /// [`Self::bears_on`] may be left out.
     ///
     /// `None` if no time is left between the earliest start and the seal, as in a network's first slots.
     #[must_use]
@@ -214,37 +234,120 @@ mod tests {
         assert_eq!(devnet.window(Slot(5), None).unwrap().start_ms, 1_004_000);
     }
 
+    const DELAY: NonZeroU64 = NonZeroU64::new(2).unwrap();
+
+    #[test]
+    fn opt_ins_are_read_two_epochs_before_the_slot_is_visible() {
+        // Proposers of epoch 40 are visible from epoch 39 on; read is the end of epoch 37.
+        for slot in [32 * 40, 32 * 40 + 31] {
+            assert_eq!(MAINNET.reference_slot(Slot(slot), DELAY), Some(Slot(32 * 38 - 1)));
+        }
+        assert_eq!(MAINNET.reference_slot(Slot(32 * 41), DELAY), Some(Slot(32 * 39 - 1)));
+        // The first epochs have nothing to read.
+        assert_eq!(MAINNET.reference_slot(Slot(32 * 3), DELAY), Some(Slot(31)));
+        assert_eq!(MAINNET.reference_slot(Slot(32 * 3 - 1), DELAY), None);
+        assert_eq!(MAINNET.reference_slot(Slot(0), DELAY), None);
+        let devnet = Timing::new(0, 1_000, 8);
+        assert_eq!(devnet.reference_slot(Slot(16), NonZeroU64::MIN), Some(Slot(7)));
+    }
+
+    /// The sequencing slots among `0..opted_in.len()`, each with the one before it and its window.
+    fn schedule(timing: &Timing, opted_in: &[bool]) -> Vec<(Slot, Option<Slot>, Option<Window>)> {
+        let mut previous = None;
+        let slots = (0..).zip(opted_in).filter(|(_, opted_in)| **opted_in).map(|(slot, _)| Slot(slot));
+        slots
+            .map(|slot| {
+                let before = previous.replace(slot);
+                (slot, before, timing.window(slot, before))
+            })
+            .collect()
+    }
+
+    /// Slots of some epochs, of which few to all are opted in.
+    fn opt_ins() -> impl Strategy<Value = Vec<bool>> {
+        (1_u8..=10, 1_usize..200).prop_flat_map(|(tenths, slots)| {
+            proptest::collection::vec((0_u8..10).prop_map(move |roll| roll < tenths), slots)
+        })
+    }
+
     proptest! {
         #[test]
         fn windows_never_overlap_nor_start_before_visibility(
             slot_ms in 2u64..20_000,
             slots_per_epoch in 4u64..40,
-            gaps in proptest::collection::vec(1u64..70, 1..20),
-            first in 0u64..100_000,
+            opted_in in opt_ins(),
         ) {
             let timing = Timing::new(1_700_000_000_000, slot_ms, slots_per_epoch);
-            let mut slot = Slot(first);
-            let mut previous = None;
-            for gap in gaps {
-                if let Some(window) = timing.window(slot, previous) {
-                    prop_assert!(window.start_ms < window.seal_ms && window.seal_ms <= window.slot_ms);
-                    prop_assert!(window.seal_ms <= window.constraint_cutoff_ms);
-                    prop_assert!(window.start_ms >= timing.visible(slot) + 4 * slot_ms);
-                    prop_assert!(window.start_ms >= window.close_ms + 2 * slot_ms);
-                    prop_assert!(window.first_refusal_ms <= window.start_ms);
-                    prop_assert!(window.seal_ms - window.start_ms <= 32 * slot_ms);
-                    if let Some(previous) = previous {
-                        prop_assert!(window.start_ms >= timing.seal_at(previous));
-                    }
+            let mut sealed_ms = 0;
+            for (slot, before, window) in schedule(&timing, &opted_in) {
+                let Some(window) = window else { continue };
+                prop_assert!(window.start_ms < window.seal_ms && window.seal_ms <= window.slot_ms);
+                prop_assert!(window.seal_ms <= window.constraint_cutoff_ms);
+                prop_assert!(window.close_ms >= timing.visible(slot) + 2 * slot_ms);
+                prop_assert!(window.start_ms >= window.close_ms + 2 * slot_ms);
+                prop_assert!(window.first_refusal_ms <= window.start_ms);
+                prop_assert!(window.seal_ms - window.start_ms <= 32 * slot_ms);
+                prop_assert!(window.start_ms >= sealed_ms, "overlaps the window before");
+                // A bid that lives at close lives when it can be settled.
+                prop_assert!(window.close_ms + 4 * slot_ms >= window.start_ms);
+                if before.is_some_and(|before| before.0 + 1 == slot.0) && slot.0 % slots_per_epoch > 5 {
+                    prop_assert_eq!(window.start_ms, sealed_ms, "dense opt-in leaves a gap");
                 }
-                previous = Some(slot);
-                slot = Slot(slot.0 + gap);
+                sealed_ms = window.seal_ms;
+            }
+        }
+
+        /// A window is decided when its slot becomes visible: neither what comes behind the slot, nor what lay before the
+        /// epochs visible then, bears on it; and opt-ins are read before that.
+        #[test]
+        fn windows_depend_on_nothing_that_can_change_later(
+            slot_ms in 2u64..20_000,
+            slots_per_epoch in 4u64..40,
+            opted_in in opt_ins(),
+            other in opt_ins(),
+            delay in 1u64..4,
+        ) {
+            let timing = Timing::new(1_700_000_000_000, slot_ms, slots_per_epoch);
+            let delay = NonZeroU64::new(delay).unwrap();
+            for (slot, _, window) in schedule(&timing, &opted_in) {
+                let (at, from) = (usize::try_from(slot.0).unwrap(), timing.bears_on(slot));
+                let from = usize::try_from(from.0).unwrap();
+                prop_assert!(timing.slot_start(timing.bears_on(slot)) <= timing.visible(slot));
+                prop_assert!(timing.first_slot(Epoch(timing.epoch_of(Slot(from as u64)).0 + 2)) > slot);
+                let mut changed = opted_in.clone();
+                for (place, value) in changed.iter_mut().zip(other.iter().cycle()).enumerate().filter_map(
+                    |(index, pair)| (index < from || index > at).then_some(pair),
+                ) {
+                    *place = *value;
+                }
+                let again = schedule(&timing, &changed);
+                let again = again.iter().find(|(of, ..)| *of == slot).unwrap();
+                prop_assert_eq!(again.2, window);
+                if let Some(reference) = timing.reference_slot(slot, delay) {
+                    prop_assert!(timing.slot_start(Slot(reference.0 + 1)) <= timing.visible(slot));
+                }
+            }
+        }
+
+        #[test]
+        fn every_slot_of_an_epoch_has_one_reference(epoch in 0u64..1_000, slots in 1u64..40, at in 0u64..40, delay in 1u64..4) {
+            let timing = Timing::new(0, 1_000, slots);
+            let delay = NonZeroU64::new(delay).unwrap();
+            let first = timing.first_slot(Epoch(epoch));
+            let reference = timing.reference_slot(first, delay);
+            prop_assert_eq!(timing.reference_slot(Slot(first.0 + at % slots), delay), reference);
+            prop_assert_eq!(reference.is_some(), epoch > delay.get());
+            if let Some(reference) = reference {
+                prop_assert_eq!(timing.epoch_of(reference), Epoch(epoch - 1 - delay.get()));
+                prop_assert_eq!(timing.epoch_of(Slot(reference.0 + 1)), Epoch(epoch - delay.get()));
             }
         }
 
         #[test]
         fn no_time_overflows(genesis: u64, slot_ms: u64, epoch: u64, slot: u64, previous: Option<u64>) {
-            let _ = Timing::new(genesis, slot_ms, epoch).window(Slot(slot), previous.map(Slot));
+            let timing = Timing::new(genesis, slot_ms, epoch);
+            let _ = (timing.window(Slot(slot), previous.map(Slot)), timing.reference_slot(Slot(slot), DELAY));
+            let _ = timing.bears_on(Slot(slot));
         }
     }
 }

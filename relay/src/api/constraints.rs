@@ -15,7 +15,7 @@ use axum::{
 };
 use earnest_http::{ApiError, Media, accept, content_type};
 use earnest_protocol::{
-    messages::{ConstraintCapabilities, ConstraintsBody},
+    messages::{ConstraintCapabilities, ConstraintsBody, OrderingEvent},
     objects::{
         ConstraintReceipt, ConstraintStatus, ConstraintsMessage, SignedConstraintReceipt, SignedConstraints,
     },
@@ -126,6 +126,8 @@ async fn hold_checked(
             metrics::counter!("earnest_relay_constraints_total").increment(1);
             let held = find(relay, &message).ok_or_else(ApiError::internal)?;
             relay.feed.held(Arc::clone(&held));
+            let count = message.constraints.len() as u64;
+            relay.news.tell(OrderingEvent::Constraints { slot, count });
             held
         }
     };

@@ -4,8 +4,9 @@ use crate::{
     api::{blocking, openapi::schemas, read},
     events::{DelegationTaken, Event},
     ledger::WriteError,
+    market::result_of,
     relay::Relay,
-    rules::{DelegationContext, Refusal, check_delegation},
+    rules::{Allowed, DelegationContext, Refusal, check_delegation},
 };
 use axum::{
     Json,
@@ -13,7 +14,10 @@ use axum::{
 };
 use earnest_http::{ApiError, Media, accept, content_type};
 use earnest_journal::Claim;
-use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
+use earnest_protocol::{
+    messages::OrderingEvent,
+    objects::{Authority, Delegation, SignedDelegation, SignedDelegationReceipt},
+};
 use std::sync::Arc;
 
 #[utoipa::path(
@@ -25,8 +29,8 @@ use std::sync::Arc;
         (status = 200, description = "The receipt; the same one for the same delegation", body = schemas::SignedDelegationReceipt),
         (
             status = 400,
-            description = "`unknown_slot`, `slot_begun`, `not_proposer`, `not_opted_in`, `bad_metadata`, `bad_signature`; \
-                           400 for what is no signed delegation",
+            description = "`unknown_slot`, `slot_begun`, `not_proposer`, `not_opted_in`, `bad_metadata`, \
+                           `allocation_not_result`, `bad_signature`; 400 for what is no signed delegation",
             body = schemas::Problem,
         ),
         (status = 406, description = "JSON is not accepted", body = schemas::Problem),
@@ -75,6 +79,8 @@ async fn take(relay: &Arc<Relay>, delegation: SignedDelegation) -> Result<Arc<De
     })?;
     tracing::info!(%slot, %proposer, committer = %taken.delegation.message.committer, "took a delegation");
     metrics::counter!("earnest_relay_delegations_total").increment(1);
+    let (delegation, receipt) = (taken.delegation.clone(), relay.delegation_receipt(&taken)?);
+    relay.news.tell(OrderingEvent::Delegation(Box::new(Authority { delegation, receipt })));
     Ok(Arc::new(taken))
 }
 
@@ -87,7 +93,12 @@ fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
     let context = DelegationContext {
         network: &relay.config.network,
         proposer,
-        opted_in: proposer.is_some_and(|key| relay.opt_in.is_opted_in(delegation.message.slot, &key)),
+        opted_in: proposer.is_some_and(|key| relay.l1.is_opted_in(delegation.message.slot, &key)),
+        allowed: if relay.has_market() {
+            Allowed::Result(result_of(&relay.ledger.views(), delegation.message.slot))
+        } else {
+            Allowed::Any
+        },
         slot_ms: relay.clock.start_of(slot),
         now_ms: relay.now_ms(),
     };

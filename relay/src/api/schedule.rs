@@ -70,7 +70,7 @@ pub(crate) async fn get(State(relay): State<Arc<Relay>>) -> Json<Schedule> {
     let mut slots = Vec::with_capacity(proposers.len());
     for proposer in proposers {
         let slot = Slot(proposer.slot);
-        let opted_in = relay.opt_in.is_opted_in(slot, &proposer.pubkey);
+        let opted_in = relay.l1.is_opted_in(slot, &proposer.pubkey);
         let window = if opted_in { relay.timing.window(slot, previous) } else { None };
         if opted_in {
             previous = Some(slot);

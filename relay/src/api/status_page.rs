@@ -104,7 +104,7 @@ fn look(relay: &Relay) -> Page {
             validator_index: proposer.validator_index,
             proposer: proposer.pubkey,
             registered: views.registrations().timestamp(&proposer.pubkey).is_some(),
-            opted_in: relay.opt_in.is_opted_in(Slot(proposer.slot), &proposer.pubkey),
+            opted_in: relay.l1.is_opted_in(Slot(proposer.slot), &proposer.pubkey),
             committer: taken.map(|taken| taken.delegation.message.committer),
             constraints: of_proposer.map(|message| message.constraints.len()).sum(),
             best: relay.book.leading(proposer.slot, &proposer.pubkey),

@@ -1,6 +1,7 @@
 //! A relay beside a beacon node, a builder and an execution chain in memory, spoken to over HTTP alone.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod document;
 pub(crate) mod front;
 pub(crate) mod proxy;
 pub(crate) mod refusal;
@@ -21,7 +22,9 @@ use earnest_protocol::{
     signing::{EcdsaSecret, Network},
     window::Fraction,
 };
-use earnest_relay::{Bounds, BuildersConfig, Config, KeyFile, Running, SimulationConfig, TimingConfig};
+use earnest_relay::{
+    Bounds, BuildersConfig, Config, KeyFile, MarketConfig, Running, SimulationConfig, TimingConfig,
+};
 use serde_json::Value;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -55,13 +58,14 @@ pub(crate) struct Setting {
     pub(crate) execution: Vec<Url>,
     pub(crate) builders: BuildersConfig,
     pub(crate) simulation: SimulationConfig,
+    pub(crate) market: MarketConfig,
     /// Validators beside the usual four.
     pub(crate) more_keys: Vec<SecretKey>,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        let (timing, bounds, clients, execution, builders, simulation) = Default::default();
+        let (timing, bounds, clients, execution, builders, simulation, market) = Default::default();
         Self {
             slot_ms: 2_000,
             opted_in: true,
@@ -71,6 +75,7 @@ impl Default for Setting {
             execution,
             builders,
             simulation,
+            market,
             more_keys: vec![],
         }
     }
@@ -111,6 +116,7 @@ impl World {
             execution: setting.execution.clone(),
             builders: setting.builders.clone(),
             simulation: setting.simulation.clone(),
+            market: setting.market.clone(),
             opted_in: if setting.opted_in { public } else { vec![] },
             timing: setting.timing,
             bounds: setting.bounds,
@@ -133,10 +139,18 @@ impl World {
     }
 
     /// Stops the relay and starts it again on the same data, elsewhere.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_at(0).await
+    }
+
+    /// The same, but it starts at this time, Unix milliseconds, at the earliest.
+    pub(crate) async fn restart_at(mut self, at_ms: u64) -> Self {
         self.stop.cancel();
         let stop = CancellationToken::new();
         self.relay.join().await.unwrap();
+        while now_ms() < at_ms {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         self.relay = earnest_relay::start(self.config.clone(), stop.clone()).await.unwrap();
         self.stop = stop;
         self
@@ -181,8 +195,7 @@ impl World {
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        u64::try_from(since.as_millis()).unwrap()
+        now_ms()
     }
 
     /// A slot at least `ahead` slots ahead that the lookahead shows.
@@ -259,6 +272,11 @@ impl World {
         let block = BlindedBeaconBlock::new_for_proposal(context, header, commitments, requests).unwrap();
         block.sign(key, domains.block)
     }
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 /// The address of the sender of this number.

@@ -307,3 +307,192 @@ pub(crate) struct AllocationEntry {
     price_wei: Integer,
     url: String,
 }
+
+/// An operator's bid for a set of rollups in one slot, all or nothing.
+#[derive(ToSchema)]
+pub(crate) struct OrderingBid {
+    slot: Integer,
+    /// Ascending, each once.
+    rollup_ids: Vec<Integer>,
+    amount_wei: Integer,
+    /// The operator's owner, who signs and pays.
+    account: AddressHex,
+    registration_root: Hash,
+    committer: AddressHex,
+    relay: AddressHex,
+    delegate: PublicKey,
+    /// At most 256 bytes.
+    url: String,
+    /// Zero, or the winner that is matched by first refusal.
+    matches: Hash,
+    /// Another one for every bid of an account and slot.
+    nonce: Integer,
+    /// Unix seconds; not before the auction closes.
+    expiry: Integer,
+}
+
+/// A bid, signed by its account (EIP-712, domain of the OrderingMarket).
+#[derive(ToSchema)]
+pub(crate) struct SignedBid {
+    message: OrderingBid,
+    signature: EcdsaSignatureHex,
+}
+
+/// When the relay had a bid.
+#[derive(ToSchema)]
+pub(crate) struct BidAck {
+    bid_hash: Hash,
+    /// Unix milliseconds.
+    received_at_ms: Integer,
+}
+
+/// An acknowledgement, signed by the relay (message type 0x101). Keep it: it shows a bid left out.
+#[derive(ToSchema)]
+pub(crate) struct SignedBidAck {
+    message: BidAck,
+    nonce: Integer,
+    signing_id: Hash,
+    signature: EcdsaSignatureHex,
+}
+
+/// The L1 network.
+#[derive(ToSchema)]
+pub(crate) struct Network {
+    #[schema(pattern = "^0x[0-9a-f]{8}$")]
+    genesis_fork_version: String,
+    chain_id: Integer,
+}
+
+/// A rollup's terms.
+#[derive(ToSchema)]
+pub(crate) struct RollupRegistration {
+    rollup_id: Integer,
+    reserve_wei: Integer,
+    reserve_committer: AddressHex,
+    revenue_recipient: AddressHex,
+    inclusion_share_bps: Integer,
+    max_batch_bytes: Integer,
+    max_tx_gas: Integer,
+    policy: Policy,
+    required_level: Integer,
+    opaque: bool,
+    active: bool,
+    relay: AddressHex,
+    uri: String,
+}
+
+/// Order within a microblock.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Policy {
+    Fcfs,
+    PriorityFee,
+}
+
+/// What sells here.
+#[derive(ToSchema)]
+pub(crate) struct MarketRollups {
+    /// The slot at which these registrations are in force.
+    slot: Integer,
+    relay: AddressHex,
+    network: Network,
+    /// The OrderingMarket: verifying contract of bids.
+    market: AddressHex,
+    rollups: Vec<RollupRegistration>,
+}
+
+/// How far an auction is.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AuctionStatus {
+    Open,
+    Closed,
+    Final,
+    Lapsed,
+}
+
+/// A slot's auction.
+#[derive(ToSchema)]
+pub(crate) struct AuctionRecord {
+    slot: Integer,
+    relay: AddressHex,
+    network: Network,
+    market: AddressHex,
+    proposer: PublicKey,
+    /// The sequencing slot before it, where it bears on the window.
+    #[schema(required)]
+    previous: Option<Integer>,
+    window: Window,
+    status: AuctionStatus,
+    bid_count: Integer,
+    /// None before close.
+    #[schema(required)]
+    outcome: Option<AuctionOutcome>,
+}
+
+/// What was bid, and what became of it.
+#[derive(ToSchema)]
+pub(crate) struct AuctionOutcome {
+    rollups: Vec<RollupRegistration>,
+    operators: Vec<Operator>,
+    /// Who has the first refusal.
+    #[schema(required)]
+    proposer_operator: Option<Operator>,
+    /// By ascending hash.
+    bids: Vec<PublishedBid>,
+    auction_root: Hash,
+    /// At close, ascending.
+    winners: Vec<Hash>,
+    matches: Vec<PublishedBid>,
+    /// None before first refusal is over.
+    #[schema(required)]
+    allocation: Option<SlotAllocation>,
+    #[schema(required)]
+    result: Option<SignedAuctionResult>,
+}
+
+/// An operator by the Registry's state at the slot's reference block.
+#[derive(ToSchema)]
+pub(crate) struct Operator {
+    registration_root: Hash,
+    owner: AddressHex,
+    committer: AddressHex,
+}
+
+/// A bid that was taken.
+#[derive(ToSchema)]
+pub(crate) struct PublishedBid {
+    hash: Hash,
+    bid: SignedBid,
+    ack: SignedBidAck,
+    /// Why it did not count, if it did not.
+    #[schema(nullable = false)]
+    excluded: Option<Exclusion>,
+}
+
+/// Why a bid did not count.
+#[derive(ToSchema)]
+pub(crate) struct Exclusion {
+    code: String,
+    message: String,
+}
+
+/// Who won, after first refusal.
+#[derive(ToSchema)]
+pub(crate) struct AuctionResult {
+    slot: Integer,
+    auction_root: Hash,
+    winners: Vec<Hash>,
+    /// `keccak256(abi.encode(SlotAllocation))`.
+    allocation_hash: Hash,
+    closed_at_ms: Integer,
+}
+
+/// A result, signed by the relay (message type 0x102). One for each slot.
+#[derive(ToSchema)]
+pub(crate) struct SignedAuctionResult {
+    message: AuctionResult,
+    nonce: Integer,
+    signing_id: Hash,
+    signature: EcdsaSignatureHex,
+}

@@ -1,0 +1,627 @@
+//! Whether what a relay published of an auction is what its bids amount to.
+
+use super::{
+    AuctionOutcome, AuctionRecord, AuctionStatus, BidFault, BidKind, BidTerms, Clearing, HeldAck, MatchFault,
+    NamedBid, Operator, PublishedBid, Sale, Won, admit, award, check_match, clear,
+};
+use crate::{
+    BlsPublicKey, RollupId, Slot, Wei,
+    delegation::{DelegationError, TrustRoots, valid_allocation},
+    objects::{
+        Authority, MarketDomain, Object, RollupRegistration, SignedAuctionResult, SlotAllocation,
+        auction_root,
+    },
+    signing::{Network, SigningError},
+    window::Window,
+};
+use alloy_primitives::{Address, B256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is public of an auction, and what the one who verifies knows from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Public<'a> {
+    /// The L1 network.
+    pub network: Network,
+    /// The OrderingMarket that bids are signed for.
+    pub market: Address,
+    /// The relay whose signatures count.
+    pub relay: Address,
+    /// The sequencing slot.
+    pub slot: Slot,
+    /// What the relay publishes, after close.
+    pub record: &'a AuctionRecord,
+    /// Acknowledgements that bidders hold.
+    pub held: &'a [HeldAck],
+    /// Results that were seen elsewhere.
+    pub results: &'a [SignedAuctionResult],
+    /// The slot's delegations with their receipts.
+    pub authorities: &'a [Authority],
+    /// The slot's window, if it is known from a beacon node.
+    pub window: Option<&'a Window>,
+    /// The slot's proposer, if it is known from a beacon node.
+    pub proposer: Option<BlsPublicKey>,
+    /// The registrations of rollups that name the relay, in force at the slot, if they are known from L1.
+    pub rollups: Option<&'a [RollupRegistration]>,
+    /// The operators that are opted in by the slot's reference block, if they are known from L1.
+    pub operators: Option<&'a [Operator]>,
+}
+
+/// What is wrong with an auction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The record is of something else.
+    #[error("{what} is {stated}, and should be {expected}")]
+    Differs {
+        /// What differs.
+        what: &'static str,
+        /// As the relay has it.
+        stated: String,
+        /// As it is.
+        expected: String,
+    },
+    /// A bid is listed more than once.
+    #[error("bid {0} is listed more than once")]
+    Twice(B256),
+    /// A bid is listed under another hash than its own.
+    #[error("bid {computed} is listed as {stated}")]
+    BidHash {
+        /// As listed.
+        stated: B256,
+        /// As it is.
+        computed: B256,
+    },
+    /// A bid's acknowledgement is not the relay's.
+    #[error("bid {hash}: acknowledgement: {error}")]
+    Acknowledgement {
+        /// The bid.
+        hash: B256,
+        /// What is wrong with the signature.
+        error: SigningError,
+    },
+    /// A bid is listed with the acknowledgement of another.
+    #[error("bid {hash} has the acknowledgement of {of}")]
+    AcknowledgementOfAnother {
+        /// The bid.
+        hash: B256,
+        /// What the acknowledgement names.
+        of: B256,
+    },
+    /// An acknowledged bid is not listed.
+    #[error("bid {hash} was acknowledged at {received_at_ms} ms and is left out")]
+    LeftOut {
+        /// The bid.
+        hash: B256,
+        /// When the relay had it, Unix milliseconds.
+        received_at_ms: u64,
+    },
+    /// A bid is counted that must not be.
+    #[error("bid {hash} is counted: {fault}")]
+    Counted {
+        /// The bid.
+        hash: B256,
+        /// Why it does not count.
+        fault: BidFault,
+    },
+    /// A bid is not counted that must be.
+    #[error("bid {hash} is not counted ({stated}), and nothing is wrong with it")]
+    NotCounted {
+        /// The bid.
+        hash: B256,
+        /// The relay's reason.
+        stated: String,
+    },
+    /// A match is counted that does not match.
+    #[error("match {hash} is counted: {fault}")]
+    Match {
+        /// The match.
+        hash: B256,
+        /// Why it does not match.
+        fault: MatchFault,
+    },
+    /// The root is not that of the bids.
+    #[error("the auction root is {stated}, and that of the bids is {computed}")]
+    Root {
+        /// As published.
+        stated: B256,
+        /// As computed.
+        computed: B256,
+    },
+    /// Others won.
+    #[error("{}", winners(stated, *stated_wei, best, *best_wei))]
+    Winners {
+        /// As published.
+        stated: Vec<B256>,
+        /// What they bring with the reserves of what they leave unsold, wei; none if they are no disjoint bids that count.
+        stated_wei: Option<u128>,
+        /// The winners.
+        best: Vec<B256>,
+        /// What they bring, wei.
+        best_wei: u128,
+    },
+    /// First refusal is over, and no result is published.
+    #[error("there is no signed result")]
+    NoResult,
+    /// The result's signature is not the relay's.
+    #[error("the result's signature: {0}")]
+    ResultSignature(SigningError),
+    /// Two results of the slot are signed.
+    #[error("two results are signed: one with allocation {first}, another with allocation {second}")]
+    TwoResults {
+        /// Allocation hash of the one that is published.
+        first: B256,
+        /// Allocation hash of the other.
+        second: B256,
+    },
+    /// The winners of the result are not those at close with matches in their places.
+    #[error(
+        "the result names the winners {}, and after first refusal they are {}",
+        list(stated),
+        list(computed)
+    )]
+    ResultWinners {
+        /// As signed.
+        stated: Vec<B256>,
+        /// As computed.
+        computed: Vec<B256>,
+    },
+    /// The result's allocation hash is not that of the allocation.
+    #[error("the result is of allocation {stated}, and the allocation that follows is {computed}")]
+    AllocationHash {
+        /// As signed.
+        stated: B256,
+        /// As computed.
+        computed: B256,
+    },
+    /// A rollup has no entry.
+    #[error("rollup {0} was sold and has no entry in the allocation")]
+    EntryMissing(RollupId),
+    /// A rollup has an entry though it was not sold.
+    #[error("rollup {0} has an entry in the allocation and was not sold")]
+    EntryUnsold(RollupId),
+    /// A rollup's price is wrong.
+    #[error("rollup {rollup} is paid {stated} wei, and its part is {computed} wei")]
+    Price {
+        /// The rollup.
+        rollup: RollupId,
+        /// As allocated.
+        stated: Wei,
+        /// As computed.
+        computed: Wei,
+    },
+    /// An entry is not that of the bid that won.
+    #[error("the entry of rollup {rollup} has another {field} than the bid that won")]
+    Entry {
+        /// The rollup.
+        rollup: RollupId,
+        /// The field.
+        field: &'static str,
+    },
+    /// The entries are not by ascending rollup.
+    #[error("the allocation's entries are not by ascending rollup")]
+    EntryOrder,
+    /// A delegation carries another allocation than the result.
+    #[error("proposer {proposer} delegated by allocation {stated}, and the result is of {result:?}")]
+    Misallocated {
+        /// Who signed.
+        proposer: BlsPublicKey,
+        /// Hash of the allocation that the delegation carries.
+        stated: B256,
+        /// The allocation hash of the result, if there is one.
+        result: Option<B256>,
+    },
+    /// A delegation with an allocation, or its receipt, does not hold.
+    #[error("delegation of {proposer}: {error}")]
+    Delegation {
+        /// Who it says signed.
+        proposer: BlsPublicKey,
+        /// What is wrong.
+        error: DelegationError,
+    },
+}
+
+/// What could not be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unshown {
+    /// The window is the relay's word.
+    #[error("that the window follows from the lookahead and the opt-ins (the relay's word)")]
+    Window,
+    /// The proposer is the relay's word.
+    #[error("that the validator proposes the slot (the relay's word)")]
+    Proposer,
+    /// The rollups' terms are the relay's word.
+    #[error("that the rollups' terms are those of the RollupRegistry (the relay's word)")]
+    Rollups,
+    /// The operators are the relay's word.
+    #[error("that owners and committers are those of the Registry (the relay's word)")]
+    Operators,
+    /// Whether an escrow was too low is the relay's word.
+    #[error("that the escrow did not cover bid {0} (the relay's word)")]
+    Escrow(B256),
+    /// An acknowledgement that is of something else, or of another signer.
+    #[error("anything by the acknowledgement of {0}: it is not this relay's, or not of this slot")]
+    Held(B256),
+    /// A result that is of something else, or of another signer.
+    #[error("anything by a result with allocation {0}: it is not this relay's, or not of this slot")]
+    Result(B256),
+}
+
+/// The bids are sealed: nothing can be verified before close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("bids are sealed until {close_ms} ms")]
+pub struct Sealed {
+    /// When the auction closes, Unix milliseconds.
+    pub close_ms: u64,
+}
+
+/// What came of verifying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is wrong; nothing if it is empty.
+    pub findings: Vec<Finding>,
+    /// What could not be looked at.
+    pub unshown: Vec<Unshown>,
+    /// Winners and prices as computed from the bids, after first refusal.
+    pub clearing: Clearing,
+    /// Bids that count.
+    pub counted: usize,
+}
+
+/// Computes an auction again from what is public, and lists what is wrong with what the relay published.
+///
+/// # Errors
+/// [`Sealed`] before close.
+pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
+    let record = public.record;
+    let Some(outcome) = &record.outcome else {
+        return Err(Sealed { close_ms: record.window.close_ms });
+    };
+    let mut audit = Audit::new(public, outcome);
+    audit.frame();
+    let bids = audit.bids();
+    audit.held();
+    let sale = audit.sale.clone();
+    let best = audit.winners(&sale, &bids);
+    let stated = award(&sale, &bids, &outcome.winners);
+    let matches = audit.matches(&stated.winners);
+    audit.result(&stated.refused(&matches));
+    audit.other_results();
+    audit.delegations();
+    Ok(Verdict {
+        findings: audit.findings,
+        unshown: audit.unshown,
+        clearing: best.refused(&matches),
+        counted: bids.len(),
+    })
+}
+
+struct Audit<'a> {
+    public: &'a Public<'a>,
+    record: &'a AuctionRecord,
+    outcome: &'a AuctionOutcome,
+    domain: MarketDomain,
+    window: &'a Window,
+    sale: Sale,
+    operators: &'a [Operator],
+    findings: Vec<Finding>,
+    unshown: Vec<Unshown>,
+}
+
+impl<'a> Audit<'a> {
+    fn new(public: &'a Public<'a>, outcome: &'a AuctionOutcome) -> Self {
+        Self {
+            public,
+            record: public.record,
+            outcome,
+            domain: MarketDomain { chain_id: public.network.chain_id, market: public.market },
+            window: public.window.unwrap_or(&public.record.window),
+            sale: Sale::of(public.rollups.unwrap_or(&outcome.rollups), public.relay),
+            operators: public.operators.unwrap_or(&outcome.operators),
+            findings: Vec::new(),
+            unshown: Vec::new(),
+        }
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &'static str, stated: &T, expected: &T) {
+        if stated != expected {
+            let (stated, expected) = (format!("{stated:?}"), format!("{expected:?}"));
+            self.find(Finding::Differs { what, stated, expected });
+        }
+    }
+
+    /// Whether the record is of the right relay and slot, and stands on the right facts.
+    fn frame(&mut self) {
+        let (public, record) = (self.public, self.record);
+        self.same("the relay", &record.relay, &public.relay);
+        self.same("the network", &record.network, &public.network);
+        self.same("the market", &record.market, &public.market);
+        self.same("the slot", &record.slot, &public.slot);
+        self.same("the window's slot", &record.window.slot, &public.slot);
+        match public.window {
+            Some(window) => self.same("the window", &record.window, window),
+            None => self.unshown.push(Unshown::Window),
+        }
+        match &public.proposer {
+            Some(proposer) => self.same("the proposer", &record.proposer, proposer),
+            None => self.unshown.push(Unshown::Proposer),
+        }
+        match public.rollups {
+            Some(rollups) => {
+                let stated = Sale::of(&self.outcome.rollups, public.relay);
+                let expected = Sale::of(rollups, public.relay);
+                self.same("what is for sale", &stated, &expected);
+            }
+            None => self.unshown.push(Unshown::Rollups),
+        }
+        if public.operators.is_none() {
+            self.unshown.push(Unshown::Operators);
+        }
+    }
+
+    fn operator(&self, root: B256) -> Option<&'a Operator> {
+        self.operators.iter().find(|operator| operator.registration_root == root)
+    }
+
+    fn terms(&self, published: &PublishedBid, kind: BidKind) -> BidTerms<'_> {
+        BidTerms {
+            window: self.window,
+            received_at_ms: published.ack.message.received_at_ms,
+            relay: self.public.relay,
+            sale: &self.sale,
+            operator: self.operator(published.bid.message.registration_root),
+            kind,
+        }
+    }
+
+    /// Hash, signatures and acknowledgement of a bid; none if it is no bid at all.
+    fn form(&mut self, published: &PublishedBid) -> Option<B256> {
+        let computed = published.bid.message.hash(&self.domain);
+        if computed != published.hash {
+            self.find(Finding::BidHash { stated: published.hash, computed });
+        }
+        let of = published.ack.message.bid_hash;
+        if of != computed {
+            self.find(Finding::AcknowledgementOfAnother { hash: computed, of });
+        }
+        if let Err(error) = published.ack.verify(&self.public.network, self.public.relay) {
+            self.find(Finding::Acknowledgement { hash: computed, error });
+        }
+        match published.bid.verify(&self.domain) {
+            Ok(()) => Some(computed),
+            Err(error) => {
+                if published.excluded.is_none() {
+                    self.find(Finding::Counted { hash: computed, fault: BidFault::Signature(error) });
+                }
+                None
+            }
+        }
+    }
+
+    /// The bids that count, as the rules have it.
+    fn bids(&mut self) -> Vec<NamedBid<'a>> {
+        let outcome = self.outcome;
+        let mut seen = BTreeSet::new();
+        let mut bids = Vec::new();
+        for published in &outcome.bids {
+            let Some(hash) = self.form(published) else { continue };
+            if !seen.insert(hash) {
+                self.find(Finding::Twice(hash));
+                continue;
+            }
+            let admitted = admit(&published.bid.message, &self.terms(published, BidKind::Sealed));
+            match (admitted, &published.excluded) {
+                (Ok(()), None) => bids.push(NamedBid { hash, bid: &published.bid.message }),
+                (Ok(()), Some(stated)) if stated.code == BidFault::Escrow.code() => {
+                    self.unshown.push(Unshown::Escrow(hash));
+                }
+                (Ok(()), Some(stated)) => {
+                    self.find(Finding::NotCounted { hash, stated: stated.message.clone() });
+                    bids.push(NamedBid { hash, bid: &published.bid.message });
+                }
+                (Err(fault), None) => self.find(Finding::Counted { hash, fault }),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        let hashes: Vec<B256> = seen.into_iter().collect();
+        let computed = auction_root(&hashes);
+        if outcome.auction_root != computed {
+            self.find(Finding::Root { stated: outcome.auction_root, computed });
+        }
+        bids
+    }
+
+    /// Bids that somebody has an acknowledgement of, and that are not listed.
+    fn held(&mut self) {
+        let published = self.outcome.bids.iter().chain(&self.outcome.matches);
+        let listed: BTreeSet<B256> =
+            published.map(|published| published.bid.message.hash(&self.domain)).collect();
+        for HeldAck { bid, ack } in self.public.held {
+            let hash = bid.message.hash(&self.domain);
+            let holds = bid.message.slot == self.public.slot
+                && ack.message.bid_hash == hash
+                && ack.verify(&self.public.network, self.public.relay).is_ok();
+            if !holds {
+                self.unshown.push(Unshown::Held(ack.message.bid_hash));
+            } else if !listed.contains(&hash) {
+                self.find(Finding::LeftOut { hash, received_at_ms: ack.message.received_at_ms });
+            }
+        }
+    }
+
+    fn winners(&mut self, sale: &Sale, bids: &[NamedBid<'_>]) -> Clearing {
+        let best = clear(sale, bids);
+        if best.hashes() != self.outcome.winners {
+            let stated = self.outcome.winners.clone();
+            let stated_wei = brings(sale, bids, &stated);
+            let (best, best_wei) = (best.hashes(), best.total_wei);
+            self.find(Finding::Winners { stated, stated_wei, best, best_wei });
+        }
+        best
+    }
+
+    /// The matches that count, the winners being these.
+    fn matches(&mut self, winners: &[Won]) -> Vec<NamedBid<'a>> {
+        let outcome = self.outcome;
+        let mut matches = Vec::new();
+        for published in &outcome.matches {
+            let Some(hash) = self.form(published) else { continue };
+            let (bid, terms) = (&published.bid.message, self.terms(published, BidKind::FirstRefusal));
+            if let Err(fault) = admit(bid, &terms) {
+                self.find(Finding::Counted { hash, fault });
+            } else if let Err(fault) = check_match(winners, bid, self.outcome.proposer_operator.as_ref()) {
+                self.find(Finding::Match { hash, fault });
+            } else {
+                matches.push(NamedBid { hash, bid });
+            }
+        }
+        matches
+    }
+
+    fn result(&mut self, clearing: &Clearing) {
+        let outcome = self.outcome;
+        if let Some(allocation) = &outcome.allocation {
+            self.allocation(allocation, clearing);
+        }
+        let Some(result) = &outcome.result else {
+            if matches!(self.record.status, AuctionStatus::Final | AuctionStatus::Lapsed) {
+                self.find(Finding::NoResult);
+            }
+            return;
+        };
+        if let Err(error) = result.verify(&self.public.network, self.public.relay) {
+            self.find(Finding::ResultSignature(error));
+        }
+        let (message, window) = (&result.message, self.window);
+        self.same("the result's slot", &message.slot, &self.public.slot);
+        self.same("the result's time of close", &message.closed_at_ms, &window.close_ms);
+        if message.auction_root != outcome.auction_root {
+            let (stated, computed) = (message.auction_root, outcome.auction_root);
+            self.find(Finding::Root { stated, computed });
+        }
+        let computed = clearing.hashes();
+        if message.winners != computed {
+            self.find(Finding::ResultWinners { stated: message.winners.clone(), computed });
+        }
+        let follows = clearing.allocation(window, outcome.auction_root).abi_hash();
+        let published = outcome.allocation.as_ref().map_or(follows, Object::abi_hash);
+        if message.allocation_hash != published {
+            self.find(Finding::AllocationHash { stated: message.allocation_hash, computed: published });
+        }
+    }
+
+    fn allocation(&mut self, stated: &SlotAllocation, clearing: &Clearing) {
+        let expected = clearing.allocation(self.window, self.outcome.auction_root);
+        self.same("the allocation's slot", &stated.slot, &expected.slot);
+        self.same("the allocation's start", &stated.start_ms, &expected.start_ms);
+        self.same("the allocation's root", &stated.auction_root, &expected.auction_root);
+        if !stated.entries.is_sorted_by(|a, b| a.rollup_id < b.rollup_id) {
+            self.find(Finding::EntryOrder);
+        }
+        let mut entries: BTreeMap<RollupId, _> =
+            expected.entries.iter().map(|entry| (entry.rollup_id, entry)).collect();
+        for entry in &stated.entries {
+            let rollup = entry.rollup_id;
+            let Some(expected) = entries.remove(&rollup) else {
+                self.find(Finding::EntryUnsold(rollup));
+                continue;
+            };
+            if entry.price_wei != expected.price_wei {
+                let (stated, computed) = (entry.price_wei, expected.price_wei);
+                self.find(Finding::Price { rollup, stated, computed });
+            }
+            let fields = [
+                ("bid", entry.bid_hash == expected.bid_hash),
+                ("account", entry.account == expected.account),
+                ("committer", entry.committer == expected.committer),
+                ("delegate", entry.delegate == expected.delegate),
+                ("url", entry.url == expected.url),
+            ];
+            for (field, _) in fields.into_iter().filter(|(_, same)| !same) {
+                self.find(Finding::Entry { rollup, field });
+            }
+        }
+        for rollup in entries.into_keys() {
+            self.find(Finding::EntryMissing(rollup));
+        }
+    }
+
+    fn other_results(&mut self) {
+        let published = self.outcome.result.as_ref().map(|result| &result.message);
+        let mut first = published;
+        for other in self.public.results {
+            let holds = other.message.slot == self.public.slot
+                && other.verify(&self.public.network, self.public.relay).is_ok();
+            if !holds {
+                self.unshown.push(Unshown::Result(other.message.allocation_hash));
+                continue;
+            }
+            let first = *first.get_or_insert(&other.message);
+            if *first != other.message {
+                let (first, second) = (first.allocation_hash, other.message.allocation_hash);
+                self.find(Finding::TwoResults { first, second });
+            }
+        }
+    }
+
+    fn delegations(&mut self) {
+        let public = self.public;
+        let roots = TrustRoots { network: public.network, relay: public.relay, proposer: public.proposer };
+        let result = self.outcome.result.as_ref().map(|result| result.message.allocation_hash);
+        for authority in public.authorities {
+            let message = &authority.delegation.message;
+            let proposer = message.proposer;
+            // Without an allocation a delegation is always allowed.
+            if message.metadata.is_empty() {
+                continue;
+            }
+            match valid_allocation(authority, public.slot, &roots) {
+                Ok(allocation) if allocation.entries.is_empty() => {}
+                // Too late to make anyone a holder.
+                Err(DelegationError::TooLate { .. }) => {}
+                Ok(allocation) => {
+                    let stated = allocation.abi_hash();
+                    if result != Some(stated) {
+                        self.find(Finding::Misallocated { proposer, stated, result });
+                    }
+                }
+                Err(error) => self.find(Finding::Delegation { proposer, error }),
+            }
+        }
+    }
+}
+
+/// What disjoint bids bring with the reserves of the rest, wei; none if they overlap, or one is none of `bids`.
+fn brings(sale: &Sale, bids: &[NamedBid<'_>], hashes: &[B256]) -> Option<u128> {
+    let mut unsold: BTreeMap<RollupId, u128> =
+        sale.lots().iter().map(|lot| (lot.rollup_id, lot.reserve_wei)).collect();
+    let mut wei = 0_u128;
+    for hash in hashes {
+        let bid = bids.iter().find(|named| named.hash == *hash)?.bid;
+        for id in &bid.rollup_ids {
+            unsold.remove(id)?;
+        }
+        wei = wei.saturating_add(u128::try_from(bid.amount_wei.0).ok()?);
+    }
+    Some(unsold.into_values().fold(wei, u128::saturating_add))
+}
+
+fn list(hashes: &[B256]) -> String {
+    if hashes.is_empty() {
+        return "nobody".to_owned();
+    }
+    hashes.iter().map(B256::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn winners(stated: &[B256], stated_wei: Option<u128>, best: &[B256], best_wei: u128) -> String {
+    let (stated, best) = (list(stated), list(best));
+    match stated_wei {
+        Some(wei) if wei < best_wei => {
+            format!("{stated} won with {wei} wei, and {best} would have brought {best_wei} wei")
+        }
+        Some(wei) => format!("{stated} won with {wei} wei, and of equal sets the rules prefer {best}"),
+        None => format!("{stated} won, and are no disjoint bids that count; {best} bring {best_wei} wei"),
+    }
+}
