@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::breaker::BreakerConfig;
+use crate::market::{MarketConfig, MarketError};
 
 /// Configuration of the proposer sidecar.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Config {
     /// Whom slots are delegated to. Without it nothing is signed, and the sidecar only passes through.
     #[serde(default)]
     pub gateway: Option<GatewayConfig>,
+    /// The ordering market. Without it our slots' rollups go to `gateway` unbought, and nothing is bid.
+    #[serde(default)]
+    pub market: Option<MarketConfig>,
     /// The validator keys that sign delegations. Without it, and without a signer elsewhere, nothing is signed.
     #[serde(default)]
     pub keys: Option<KeysConfig>,
@@ -168,6 +172,9 @@ pub enum ConfigError {
     /// A validator has one set of wishes.
     #[error("validator {0} is named twice in `validators`")]
     ValidatorTwice(BlsPublicKey),
+    /// Bidding cannot work.
+    #[error(transparent)]
+    Market(#[from] MarketError),
     /// An allocation would not encode.
     #[error("gateway url is longer than 256 bytes")]
     LongUrl,
@@ -192,9 +199,21 @@ impl Config {
             return Err(ConfigError::NoRelayKey(source.url.host_str().unwrap_or_default().to_owned()));
         }
         self.check_validators()?;
+        if let Some(market) = &self.market {
+            market.check()?;
+            if self.gateway.is_none() {
+                return Err(MarketError::NoGateway.into());
+            }
+        }
         let Some(gateway) = &self.gateway else { return Ok(()) };
         if !self.sources.iter().any(|source| source.earnest) {
             return Err(ConfigError::NoEarnestRelay);
+        }
+        if let Some(market) = &self.market {
+            let is_there = |source: &SourceConfig| source.earnest && source.name() == market.relay;
+            if !self.sources.iter().any(is_there) {
+                return Err(MarketError::UnknownRelay(market.relay.clone()).into());
+            }
         }
         if gateway.url.len() > 256 {
             return Err(ConfigError::LongUrl);
@@ -302,6 +321,9 @@ mod tests {
         for (section, key) in [
             ("gateway", "account"),
             ("keys", "layout"),
+            ("market", "dry_run"),
+            ("market", "slots"),
+            ("market", "first_refusal"),
             ("commit_boost", "timeout_ms"),
             ("web3signer", "timeout_ms"),
         ] {
@@ -358,7 +380,23 @@ mod tests {
         let mut again = whole.clone();
         again.validators.push(again.validators[0].clone());
         assert!(matches!(again.check(), Err(ConfigError::ValidatorTwice(_))));
+        let market = |change: fn(&mut MarketConfig)| {
+            let mut config = whole.clone();
+            change(config.market.as_mut().unwrap());
+            config.check()
+        };
+        let refused = market(|market| market.relay = "mev-boost".to_owned());
+        assert_eq!(refused, Err(MarketError::UnknownRelay("mev-boost".to_owned()).into()));
+        let refused = market(|market| market.values.push(market.values[0].clone()));
+        assert_eq!(refused, Err(MarketError::ValueTwice(RollupId(42069)).into()));
+        let refused = market(|market| market.bonuses[0].rollups.push(RollupId(42069)));
+        assert_eq!(refused, Err(MarketError::BadSet.into()));
+        let mut alone = whole.clone();
+        alone.gateway = None;
+        assert_eq!(alone.check(), Err(MarketError::NoGateway.into()));
         let mut none = whole.clone();
+        none.market = None;
+        none.validators.clear();
         none.gateway = None;
         none.sources[0].earnest = false;
         assert_eq!(none.check(), Ok(()));

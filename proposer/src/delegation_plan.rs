@@ -101,6 +101,8 @@ pub struct DelegationPlan {
     foreign: BTreeSet<Place>,
     floors: BTreeMap<BlsPublicKey, u64>,
     floor: Option<u64>,
+    declined: BTreeSet<Place>,
+    after_first_refusal: bool,
 }
 
 /// A second, different delegation for a place.
@@ -112,7 +114,21 @@ impl DelegationPlan {
     /// No delegations yet; they are to be delivered to `relays`.
     #[must_use]
     pub const fn new(relays: Vec<SourceIndex>) -> Self {
-        Self { relays, held: BTreeMap::new(), foreign: BTreeSet::new(), floors: BTreeMap::new(), floor: None }
+        Self {
+            relays,
+            held: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            floors: BTreeMap::new(),
+            floor: None,
+            declined: BTreeSet::new(),
+            after_first_refusal: false,
+        }
+    }
+
+    /// The same plan where the market decides: delegations carry its results, which are there once first refusal is over.
+    #[must_use]
+    pub fn after_first_refusal(self) -> Self {
+        Self { after_first_refusal: true, ..self }
     }
 
     /// Takes up a delegation whose claim is durable.
@@ -182,6 +198,21 @@ impl DelegationPlan {
         self.floors = floors.by_key;
     }
 
+    /// Notes that nothing is to be signed for a place: there is nothing to sign, or the market relay did something wrong.
+    pub fn decline(&mut self, place: Place) {
+        self.declined.insert(place);
+        let newest = place.0.0;
+        self.declined.retain(|(slot, _)| slot.0.saturating_add(1024) > newest);
+    }
+
+    const fn due_ms(&self, window: &Window) -> u64 {
+        if self.after_first_refusal { window.first_refusal_ms } else { window.close_ms }
+    }
+
+    fn is_undone(&self, place: Place) -> bool {
+        !self.held.contains_key(&place) && !self.declined.contains(&place) && !self.is_closed(place)
+    }
+
     /// Whether nothing may be signed for a place that we hold nothing for.
     #[must_use]
     pub fn is_closed(&self, (slot, key): Place) -> bool {
@@ -241,8 +272,8 @@ impl DelegationPlan {
             }
         }
         for duty in duties {
-            let open = duty.window.close_ms <= now_ms && now_ms < duty.window.start_ms;
-            if open && !self.held.contains_key(&duty.place()) && !self.is_closed(duty.place()) {
+            let open = self.due_ms(&duty.window) <= now_ms && now_ms < duty.window.start_ms;
+            if open && self.is_undone(duty.place()) {
                 steps.push(Step::Sign(*duty));
             }
         }
@@ -254,9 +285,9 @@ impl DelegationPlan {
     pub fn next_due(&self, duties: &[Duty], now_ms: u64) -> Option<u64> {
         duties
             .iter()
-            .filter(|duty| !self.held.contains_key(&duty.place()) && !self.is_closed(duty.place()))
-            .map(|duty| duty.window.close_ms)
-            .filter(|close_ms| *close_ms > now_ms)
+            .filter(|duty| self.is_undone(duty.place()))
+            .map(|duty| self.due_ms(&duty.window))
+            .filter(|due_ms| *due_ms > now_ms)
             .min()
     }
 

@@ -7,12 +7,16 @@ use alloy_primitives::{B256, keccak256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_journal::{AppendError, Batch, Claim, Entry, KIND_CLAIMS, Log, ReadError, Record};
 use earnest_protocol::Slot;
-use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
+use earnest_protocol::objects::{
+    Delegation, MarketDomain, SignedAuctionResult, SignedBid, SignedBidAck, SignedDelegation,
+    SignedDelegationReceipt,
+};
 use earnest_protocol::signing::{Network, SigningError};
 use earnest_signer::SignerError;
 use serde::{Deserialize, Serialize};
 
 use crate::delegation_plan::{AlreadyDelegated, DelegationPlan};
+use crate::market::book::MarketBook;
 use crate::protection;
 use crate::slot_state::SourceIndex;
 use crate::validator_keys::claim_key;
@@ -21,6 +25,9 @@ const CLAIMED: u16 = 1;
 const SIGNED: u16 = 2;
 const RECEIVED: u16 = 3;
 const FOREIGN: u16 = 4;
+const BID: u16 = 5;
+const ACKNOWLEDGED: u16 = 6;
+const RESULT: u16 = 7;
 
 const READ_RECORDS: usize = 256;
 const READ_BYTES: usize = 4 << 20;
@@ -115,6 +122,69 @@ pub fn claim(log: &dyn Log, message: &Delegation, network: &Network) -> Result<(
     }
 }
 
+/// A relay's word on a bid, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Acknowledged {
+    slot: Slot,
+    ack: SignedBidAck,
+}
+
+/// Keeps a bid before it is posted. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_bid(log: &dyn Log, bid: &SignedBid) -> Result<(), RecordError> {
+    log.append_next(Batch::record(BID, serde_json::to_vec(bid)?))?;
+    Ok(())
+}
+
+/// Keeps the relay's word on a bid. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_ack(log: &dyn Log, slot: Slot, ack: &SignedBidAck) -> Result<(), RecordError> {
+    let kept = Acknowledged { slot, ack: ack.clone() };
+    log.append_next(Batch::record(ACKNOWLEDGED, serde_json::to_vec(&kept)?))?;
+    Ok(())
+}
+
+/// Keeps the result that a delegation carries, or that must not be signed. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_result(log: &dyn Log, result: &SignedAuctionResult) -> Result<(), RecordError> {
+    log.append_next(Batch::record(RESULT, serde_json::to_vec(result)?))?;
+    Ok(())
+}
+
+/// Reads what was bid and promised. Blocks.
+///
+/// # Errors
+/// [`RecordError`] if the journal cannot be read.
+pub fn restore_market(log: &dyn Log, domain: MarketDomain) -> Result<MarketBook, RecordError> {
+    let mut book = MarketBook::new(domain);
+    let mut next = 0;
+    loop {
+        let entries = log.read(next, READ_RECORDS, READ_BYTES)?;
+        let Some(last) = entries.last() else { return Ok(book) };
+        next = last.position.saturating_add(1);
+        for entry in &entries {
+            let position = entry.position;
+            let malformed =
+                |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
+            match entry.kind {
+                BID => book.booked(serde_json::from_slice(&entry.body).map_err(malformed)?),
+                ACKNOWLEDGED => {
+                    let kept: Acknowledged = serde_json::from_slice(&entry.body).map_err(malformed)?;
+                    book.acknowledged(kept.slot, kept.ack);
+                }
+                RESULT => book.result(serde_json::from_slice(&entry.body).map_err(malformed)?),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// What an import adds for one place.
 ///
 /// # Errors
@@ -184,7 +254,7 @@ fn apply(
     let position = entry.position;
     let malformed = |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
     match entry.kind {
-        KIND_CLAIMS => {}
+        KIND_CLAIMS | BID | ACKNOWLEDGED | RESULT => {}
         CLAIMED => plan.claimed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
         SIGNED => plan.signed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
         RECEIVED => {

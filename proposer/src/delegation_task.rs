@@ -16,6 +16,7 @@ use crate::allocation;
 use crate::config::GatewayConfig;
 use crate::delegation_plan::{Duty, Step};
 use crate::delegation_record::{self, Received, RecordError};
+use crate::market::allotment::{AllotError, Allotted, Market};
 use crate::protected_signer::{ProtectedSigner, SignError};
 use crate::sidecar::{Sidecar, now_ms};
 use crate::slot_state::SourceIndex;
@@ -34,6 +35,8 @@ pub struct DelegationTask {
     pub sidecar: Arc<Sidecar>,
     /// Whom to delegate to.
     pub gateway: GatewayConfig,
+    /// The market, if its results decide what is delegated.
+    pub market: Option<Arc<Market>>,
     /// The protection record with the keys behind it.
     pub signer: ProtectedSigner,
     /// Our duties, as the lookahead has them.
@@ -50,6 +53,12 @@ enum StepError {
     Record(#[from] RecordError),
     #[error("relay: {0}")]
     Relay(#[from] ClientError),
+    #[error("auction: {0}")]
+    Auction(#[from] AllotError),
+    #[error("the market relay has not signed the auction's result yet")]
+    NoResultYet,
+    #[error("the market relay's auction does not hold: nothing is signed for this slot")]
+    WrongAuction,
     #[error("the relay's receipt is not for this delegation, or not signed by the market relay")]
     BadReceipt,
     #[error("the relay had the delegation at {received_at_ms}, not before the window's start at {start_ms}")]
@@ -130,9 +139,28 @@ impl DelegationTask {
 
     async fn take(&self, step: &Step) -> Result<(), StepError> {
         match step {
-            Step::Sign(duty) => self.sign(allocation::delegation(duty, &self.gateway)).await,
+            Step::Sign(duty) => self.sign_new(duty).await,
             Step::Resign(message) => self.sign((**message).clone()).await,
             Step::Deliver(relay, signed) => self.deliver(*relay, signed).await,
+        }
+    }
+
+    async fn sign_new(&self, duty: &Duty) -> Result<(), StepError> {
+        let Some(market) = &self.market else {
+            return self.sign(allocation::delegation(duty, &self.gateway)).await;
+        };
+        match market.allot(duty).await? {
+            Allotted::Delegation(message) => self.sign(*message).await,
+            Allotted::NotYet => Err(StepError::NoResultYet),
+            Allotted::Nothing => {
+                tracing::info!(slot = %duty.window.slot, "nothing was sold: nothing is delegated");
+                self.sidecar.plan.lock().decline(duty.place());
+                Ok(())
+            }
+            Allotted::Refused => {
+                self.sidecar.plan.lock().decline(duty.place());
+                Err(StepError::WrongAuction)
+            }
         }
     }
 

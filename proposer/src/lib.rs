@@ -7,6 +7,7 @@
 //! | `lookahead` | follows the beacon node's duties and works out our windows | head events, epochs |
 //! | `keys` | asks signers elsewhere which keys they hold | every minute |
 //! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
+//! | `market` | bids, matches, and looks whether results stay what they were | four times a second |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
@@ -32,6 +33,7 @@ pub mod header_deadline;
 pub mod held_constraints;
 pub mod keys_task;
 pub mod lookahead_task;
+pub mod market;
 pub mod proof_check;
 pub mod protected_signer;
 pub mod protection;
@@ -48,4 +50,4 @@ pub mod validator_keys;
 pub mod wishes;
 
 pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig, ValidatorConfig};
-pub use start::{Running, StartError, start, start_with_signer};
+pub use start::{Running, StartError, start, start_with, start_with_signer};

@@ -29,6 +29,8 @@ pub struct LookaheadTask {
     pub keys: OwnKeys,
     /// Where duties are published.
     pub duties: watch::Sender<Vec<Duty>>,
+    /// Where every sequencing slot is published, with its proposer and window.
+    pub sequencing: watch::Sender<Vec<Duty>>,
     /// Wakes when the keys that count are others.
     pub keys_changed: watch::Receiver<()>,
     /// What `/readyz` says of the beacon node.
@@ -133,15 +135,14 @@ impl LookaheadTask {
                 Err(error) => tracing::warn!(%error, "lookahead not taken"),
             }
         }
-        let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
-        let own = self.sidecar.may_delegate(self.keys.own());
-        let ours = duties(&clock.timing, proposers, &self.keys.opted_in(), &own);
+        let proposers: Vec<_> =
+            lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey)).collect();
+        let (own, opted_in) = (self.sidecar.may_delegate(self.keys.own()), self.keys.opted_in());
+        let ours = duties(&clock.timing, proposers.iter().copied(), &opted_in, &own);
+        let all = duties(&clock.timing, proposers, &opted_in, &opted_in);
         self.health.ready();
-        self.duties.send_if_modified(|known| {
-            let changed = *known != ours;
-            *known = ours;
-            changed
-        });
+        publish(&self.sequencing, all);
+        publish(&self.duties, ours);
         Ok(())
     }
 
@@ -164,4 +165,12 @@ impl LookaheadTask {
         }
         std::future::pending::<()>().await;
     }
+}
+
+fn publish(to: &watch::Sender<Vec<Duty>>, duties: Vec<Duty>) {
+    to.send_if_modified(|known| {
+        let changed = *known != duties;
+        *known = duties;
+        changed
+    });
 }

@@ -13,6 +13,7 @@ mod breaker;
 mod delegations;
 mod deliveries;
 mod headers;
+mod market;
 mod network;
 mod relay_stand_in;
 #[path = "../../../crates/signer/tests/stand_ins/mod.rs"]

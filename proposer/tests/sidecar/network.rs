@@ -182,6 +182,7 @@ pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -
         network: NETWORK,
         sources,
         gateway: None,
+        market: None,
         keys: None,
         commit_boost: None,
         web3signer: None,

@@ -56,7 +56,10 @@ pub(crate) struct RelayStandIn {
 }
 
 /// Routes by the part of the path that tells them apart.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 11] = [
+    "market/bids",
+    "market/auctions",
+    "ordering/v1/rollups",
     "header_with_proofs",
     "builder/header",
     "relay/constraints",
