@@ -1,5 +1,6 @@
 //! What an operator sets. `config/proposer.toml` shows every key with its default.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,12 +8,16 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use earnest_builder_types::BlsPublicKey;
 use earnest_chain::RegistryConfig;
-use earnest_protocol::RollupId;
 use earnest_protocol::signing::Network;
 use earnest_protocol::window::Fraction;
+use earnest_protocol::{RollupId, Wei};
 use earnest_signer::layout::Layout;
+use earnest_signer::remote::{CommitBoostConfig, Web3SignerConfig};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use crate::breaker::BreakerConfig;
+use crate::market::{MarketConfig, MarketError};
 
 /// Configuration of the proposer sidecar.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,9 +38,18 @@ pub struct Config {
     /// Whom slots are delegated to. Without it nothing is signed, and the sidecar only passes through.
     #[serde(default)]
     pub gateway: Option<GatewayConfig>,
-    /// The validator keys that sign delegations. Without it nothing is signed.
+    /// The ordering market. Without it our slots' rollups go to `gateway` unbought, and nothing is bid.
+    #[serde(default)]
+    pub market: Option<MarketConfig>,
+    /// The validator keys that sign delegations. Without it, and without a signer elsewhere, nothing is signed.
     #[serde(default)]
     pub keys: Option<KeysConfig>,
+    /// A Commit-Boost signer that holds validator keys.
+    #[serde(default)]
+    pub commit_boost: Option<CommitBoostConfig>,
+    /// A Web3Signer that holds validator keys.
+    #[serde(default)]
+    pub web3signer: Option<Web3SignerConfig>,
     /// Every key that is opted in, ours and others': they make the sequencing slots. Empty: our own keys. With `registry`,
     /// those of the network's first epochs, whose reference block would lie before genesis.
     #[serde(default)]
@@ -43,6 +57,15 @@ pub struct Config {
     /// The Registry, which says who is opted in. Default none: `opted_in` says so.
     #[serde(default)]
     pub registry: Option<RegistryConfig>,
+    /// Validators that want something else of their bids than the others.
+    #[serde(default)]
+    pub validators: Vec<ValidatorConfig>,
+    /// Least value of a bid, in wei: below it the beacon node is left to build its own block.
+    #[serde(default)]
+    pub min_bid_wei: Wei,
+    /// When no blocks are taken of relays for a while.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
     /// How long before its slot a window is sealed, as a part of a slot. All parts of a network must agree on it.
     #[serde(default = "default_seal")]
     pub seal: Fraction,
@@ -69,6 +92,9 @@ pub struct Config {
 pub struct SourceConfig {
     /// Base URL.
     pub url: Url,
+    /// What `validators` call it. Host and port of the URL, if it is left out.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The relay's BLS key: then its signature on every bid is verified here. Leave it out for mev-boost, which verifies
     /// signatures itself; needed for an Earnest relay.
     #[serde(default)]
@@ -76,6 +102,23 @@ pub struct SourceConfig {
     /// Whether it is an Earnest relay: delegations go there, and constrained slots take headers only from there.
     #[serde(default)]
     pub earnest: bool,
+}
+
+/// What some validators want of their bids.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidatorConfig {
+    /// Whose wishes these are.
+    pub pubkeys: Vec<BlsPublicKey>,
+    /// Whom their blocks must pay: a registration that names anyone else goes to no source.
+    #[serde(default)]
+    pub fee_recipient: Option<Address>,
+    /// Least value of a bid for them, in wei, in place of the one for all.
+    #[serde(default)]
+    pub min_bid_wei: Option<Wei>,
+    /// Names of the sources that may know them. Empty: all.
+    #[serde(default)]
+    pub relays: Vec<String>,
 }
 
 /// The gateway that holds our slots.
@@ -125,6 +168,18 @@ pub enum ConfigError {
     /// Delegations have to go somewhere.
     #[error("`gateway` is set, but no relay has `earnest = true`")]
     NoEarnestRelay,
+    /// A validator's relay may be either of two.
+    #[error("`validators` name relay {0}, and two relays are called so: give one of them another `name`")]
+    NameTwice(String),
+    /// A validator's relay is not there.
+    #[error("`validators` name relay {0}, which is not among `relays`")]
+    UnknownRelay(String),
+    /// A validator has one set of wishes.
+    #[error("validator {0} is named twice in `validators`")]
+    ValidatorTwice(BlsPublicKey),
+    /// Bidding cannot work.
+    #[error(transparent)]
+    Market(#[from] MarketError),
     /// An allocation would not encode.
     #[error("gateway url is longer than 256 bytes")]
     LongUrl,
@@ -154,18 +209,45 @@ impl Config {
         if let Some(registry) = &self.registry {
             registry.check().map_err(|error| ConfigError::Registry(error.to_string()))?;
         }
+        self.check_validators()?;
+        if let Some(market) = &self.market {
+            market.check()?;
+            if self.gateway.is_none() {
+                return Err(MarketError::NoGateway.into());
+            }
+        }
         let Some(gateway) = &self.gateway else { return Ok(()) };
         if !self.sources.iter().any(|source| source.earnest) {
             return Err(ConfigError::NoEarnestRelay);
         }
+        if let Some(market) = &self.market {
+            let is_there = |source: &SourceConfig| source.earnest && source.name() == market.relay;
+            if !self.sources.iter().any(is_there) {
+                return Err(MarketError::UnknownRelay(market.relay.clone()).into());
+            }
+        }
         if gateway.url.len() > 256 {
             return Err(ConfigError::LongUrl);
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         match gateway.rollups.iter().find(|rollup| !seen.insert(**rollup)) {
             Some(rollup) => Err(ConfigError::RollupTwice(*rollup)),
             None => Ok(()),
         }
+    }
+
+    fn check_validators(&self) -> Result<(), ConfigError> {
+        let names: Vec<String> = self.sources.iter().map(SourceConfig::name).collect();
+        for relay in self.validators.iter().flat_map(|validator| &validator.relays) {
+            match names.iter().filter(|name| *name == relay).count() {
+                0 => return Err(ConfigError::UnknownRelay(relay.clone())),
+                1 => {}
+                _ => return Err(ConfigError::NameTwice(relay.clone())),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let mut keys = self.validators.iter().flat_map(|validator| &validator.pubkeys);
+        keys.find(|key| !seen.insert(**key)).map_or(Ok(()), |key| Err(ConfigError::ValidatorTwice(*key)))
     }
 
     /// Our own limit for a header.
@@ -178,6 +260,17 @@ impl Config {
     #[must_use]
     pub const fn payload_limit(&self) -> Duration {
         Duration::from_millis(self.payload_limit_ms)
+    }
+}
+
+impl SourceConfig {
+    /// What this source is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let host = self.url.host_str().unwrap_or_default();
+            self.url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        })
     }
 }
 
@@ -231,6 +324,8 @@ mod tests {
             "max_body",
             "free_space_floor",
             "opted_in",
+            "min_bid_wei",
+            "breaker",
         ] {
             table.remove(key).unwrap();
         }
@@ -241,6 +336,11 @@ mod tests {
             ("registry", "optin_delay"),
             ("registry", "poll_ms"),
             ("registry", "logs_range"),
+            ("market", "dry_run"),
+            ("market", "slots"),
+            ("market", "first_refusal"),
+            ("commit_boost", "timeout_ms"),
+            ("web3signer", "timeout_ms"),
         ] {
             table[section].as_table_mut().unwrap().remove(key).unwrap();
         }
@@ -254,7 +354,9 @@ mod tests {
             ("listen =", "listens = 1\nlisten ="),
             ("[network]", "[network]\nname = \"x\""),
             ("earnest = true", "earnest = true\nweight = 1"),
+            ("lost_blocks =", "lost = 1\nlost_blocks ="),
             ("rollups =", "rolups = []\nrollups ="),
+            ("[[validators]]", "[[validators]]\nrelay = \"x\""),
             ("layout =", "format = \"x\"\nlayout ="),
         ] {
             let text = SHIPPED.replacen(find, with, 1);
@@ -287,7 +389,32 @@ mod tests {
         let mut at_once = whole.clone();
         at_once.registry.as_mut().unwrap().optin_delay = 0;
         assert!(matches!(at_once.check(), Err(ConfigError::Registry(_))));
+        let mut unknown = whole.clone();
+        unknown.validators[0].relays = vec!["nobody".to_owned()];
+        assert_eq!(unknown.check(), Err(ConfigError::UnknownRelay("nobody".to_owned())));
+        let mut same = whole.clone();
+        same.sources[1].name = same.sources[0].name.clone();
+        assert_eq!(same.check(), Err(ConfigError::NameTwice("earnest".to_owned())));
+        let mut again = whole.clone();
+        again.validators.push(again.validators[0].clone());
+        assert!(matches!(again.check(), Err(ConfigError::ValidatorTwice(_))));
+        let market = |change: fn(&mut MarketConfig)| {
+            let mut config = whole.clone();
+            change(config.market.as_mut().unwrap());
+            config.check()
+        };
+        let refused = market(|market| market.relay = "mev-boost".to_owned());
+        assert_eq!(refused, Err(MarketError::UnknownRelay("mev-boost".to_owned()).into()));
+        let refused = market(|market| market.values.push(market.values[0].clone()));
+        assert_eq!(refused, Err(MarketError::ValueTwice(RollupId(42069)).into()));
+        let refused = market(|market| market.bonuses[0].rollups.push(RollupId(42069)));
+        assert_eq!(refused, Err(MarketError::BadSet.into()));
+        let mut alone = whole.clone();
+        alone.gateway = None;
+        assert_eq!(alone.check(), Err(MarketError::NoGateway.into()));
         let mut none = whole.clone();
+        none.market = None;
+        none.validators.clear();
         none.gateway = None;
         none.sources[0].earnest = false;
         assert_eq!(none.check(), Ok(()));

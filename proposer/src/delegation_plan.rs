@@ -48,12 +48,12 @@ pub fn duties(
     timing: &Timing,
     proposers: impl IntoIterator<Item = (Slot, BlsPublicKey)>,
     opted_in: impl Fn(Slot, &BlsPublicKey) -> bool,
-    own: &BTreeSet<BlsPublicKey>,
+    own: impl Fn(&BlsPublicKey) -> bool,
 ) -> Vec<Duty> {
     let mut previous = None;
     let mut duties = Vec::new();
     for (slot, key) in proposers.into_iter().filter(|(slot, key)| opted_in(*slot, key)) {
-        if own.contains(&key)
+        if own(&key)
             && let Some(window) = timing.window(slot, previous)
         {
             duties.push(Duty { key, window });
@@ -84,11 +84,25 @@ struct Held {
     elsewhere: bool,
 }
 
+/// Slots at or below which nothing is signed that is not in the record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Floors {
+    /// For every key.
+    pub of_all: Option<u64>,
+    /// For one key.
+    pub by_key: BTreeMap<BlsPublicKey, u64>,
+}
+
 /// All delegations of this sidecar.
 #[derive(Debug)]
 pub struct DelegationPlan {
     relays: Vec<SourceIndex>,
     held: BTreeMap<Place, Held>,
+    foreign: BTreeSet<Place>,
+    floors: BTreeMap<BlsPublicKey, u64>,
+    floor: Option<u64>,
+    declined: BTreeSet<Place>,
+    after_first_refusal: bool,
 }
 
 /// A second, different delegation for a place.
@@ -100,7 +114,21 @@ impl DelegationPlan {
     /// No delegations yet; they are to be delivered to `relays`.
     #[must_use]
     pub const fn new(relays: Vec<SourceIndex>) -> Self {
-        Self { relays, held: BTreeMap::new() }
+        Self {
+            relays,
+            held: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            floors: BTreeMap::new(),
+            floor: None,
+            declined: BTreeSet::new(),
+            after_first_refusal: false,
+        }
+    }
+
+    /// The same plan where the market decides: delegations carry its results, which are there once first refusal is over.
+    #[must_use]
+    pub fn after_first_refusal(self) -> Self {
+        Self { after_first_refusal: true, ..self }
     }
 
     /// Takes up a delegation whose claim is durable.
@@ -152,10 +180,44 @@ impl DelegationPlan {
         }
     }
 
-    /// Whether a relay that is no longer configured holds this delegation.
+    /// Whether somebody holds a delegation for this place whose constraints we cannot ask about or check: a relay that is no
+    /// longer configured, or whoever has what was signed before the record was lost.
     #[must_use]
     pub fn is_elsewhere(&self, place: Place) -> bool {
-        self.held.get(&place).is_some_and(|held| held.elsewhere)
+        self.held.get(&place).map_or_else(|| self.is_closed(place), |held| held.elsewhere)
+    }
+
+    /// Notes that a key of ours signed for a place, and that what it signed is not known.
+    pub fn foreign(&mut self, place: Place) {
+        self.foreign.insert(place);
+    }
+
+    /// Sets the floors: at or below them anything may have been signed.
+    pub fn set_floors(&mut self, floors: Floors) {
+        self.floor = floors.of_all;
+        self.floors = floors.by_key;
+    }
+
+    /// Notes that nothing is to be signed for a place: there is nothing to sign, or the market relay did something wrong.
+    pub fn decline(&mut self, place: Place) {
+        self.declined.insert(place);
+        let newest = place.0.0;
+        self.declined.retain(|(slot, _)| slot.0.saturating_add(1024) > newest);
+    }
+
+    const fn due_ms(&self, window: &Window) -> u64 {
+        if self.after_first_refusal { window.first_refusal_ms } else { window.close_ms }
+    }
+
+    fn is_undone(&self, place: Place) -> bool {
+        !self.held.contains_key(&place) && !self.declined.contains(&place) && !self.is_closed(place)
+    }
+
+    /// Whether nothing may be signed for a place that we hold nothing for.
+    #[must_use]
+    pub fn is_closed(&self, (slot, key): Place) -> bool {
+        let floor = self.floors.get(&key).copied().max(self.floor);
+        self.foreign.contains(&(slot, key)) || floor.is_some_and(|floor| slot.0 <= floor)
     }
 
     /// Notes that a relay refused for good, so that asking again is no use.
@@ -183,22 +245,35 @@ impl DelegationPlan {
         self.held.get(&place).is_some_and(|held| !held.delivered.is_empty())
     }
 
-    /// What to do at `now_ms`, earliest slots first.
+    /// The relays that gave their receipt: they may hold constraints for the slot.
     #[must_use]
-    pub fn steps(&self, duties: &[Duty], now_ms: u64) -> Vec<Step> {
+    pub fn holders(&self, place: Place) -> Vec<SourceIndex> {
+        self.held.get(&place).map(|held| held.delivered.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// What to do at `now_ms`, earliest slots first. `may_know` says which relay may have a key's delegations.
+    #[must_use]
+    pub fn steps(
+        &self,
+        duties: &[Duty],
+        now_ms: u64,
+        may_know: impl Fn(SourceIndex, &BlsPublicKey) -> bool,
+    ) -> Vec<Step> {
         let mut steps = Vec::new();
         for held in self.held.values().filter(|held| now_ms < held.start_ms) {
             let Some(signed) = &held.signed else {
                 steps.push(Step::Resign(Box::new(held.message.clone())));
                 continue;
             };
-            for relay in self.relays.iter().filter(|relay| !held.is_done(**relay)) {
+            let open =
+                |relay: &&SourceIndex| !held.is_done(**relay) && may_know(**relay, &held.message.proposer);
+            for relay in self.relays.iter().filter(open) {
                 steps.push(Step::Deliver(*relay, Box::new(signed.clone())));
             }
         }
         for duty in duties {
-            let open = duty.window.close_ms <= now_ms && now_ms < duty.window.start_ms;
-            if open && !self.held.contains_key(&duty.place()) {
+            let open = self.due_ms(&duty.window) <= now_ms && now_ms < duty.window.start_ms;
+            if open && self.is_undone(duty.place()) {
                 steps.push(Step::Sign(*duty));
             }
         }
@@ -210,9 +285,9 @@ impl DelegationPlan {
     pub fn next_due(&self, duties: &[Duty], now_ms: u64) -> Option<u64> {
         duties
             .iter()
-            .filter(|duty| !self.held.contains_key(&duty.place()))
-            .map(|duty| duty.window.close_ms)
-            .filter(|close_ms| *close_ms > now_ms)
+            .filter(|duty| self.is_undone(duty.place()))
+            .map(|duty| self.due_ms(&duty.window))
+            .filter(|due_ms| *due_ms > now_ms)
             .min()
     }
 
@@ -257,12 +332,12 @@ mod tests {
         opted_in: &BTreeSet<BlsPublicKey>,
         own: &BTreeSet<BlsPublicKey>,
     ) -> Vec<Duty> {
-        super::duties(timing, proposers, |_, key| opted_in.contains(key), own)
+        super::duties(timing, proposers, |_, key| opted_in.contains(key), |key| own.contains(key))
     }
 
     #[test]
     fn a_key_counts_in_the_slots_that_it_is_opted_in_for() {
-        let found = super::duties(&TIMING, proposers(&[1, 1, 1]), |slot, _| slot != Slot(17), &set(&[1]));
+        let found = super::duties(&TIMING, proposers(&[1, 1, 1]), |slot, _| slot != Slot(17), |_| true);
         assert_eq!(found.iter().map(|duty| duty.window.slot.0).collect::<Vec<_>>(), [16, 18]);
         assert_eq!(found[1].window, TIMING.window(Slot(18), Some(Slot(16))).unwrap());
     }
@@ -281,6 +356,10 @@ mod tests {
             slot: duty.window.slot,
             metadata: allocation.to_metadata(),
         }
+    }
+
+    const fn everyone(_: SourceIndex, _: &BlsPublicKey) -> bool {
+        true
     }
 
     fn signed(message: Delegation) -> SignedDelegation {
@@ -302,24 +381,26 @@ mod tests {
         let duty = duties(&TIMING, proposers(&[9, 9, 1]), &set(&[1]), &set(&[1]))[0];
         let Window { close_ms, start_ms, .. } = duty.window;
         let mut plan = DelegationPlan::new(vec![0, 3]);
-        assert!(plan.steps(&[duty], close_ms - 1).is_empty());
+        assert!(plan.steps(&[duty], close_ms - 1, everyone).is_empty());
         assert_eq!(plan.next_due(&[duty], close_ms - 1), Some(close_ms));
-        assert_eq!(plan.steps(&[duty], close_ms), [Step::Sign(duty)]);
-        assert!(plan.steps(&[duty], start_ms).is_empty(), "missed");
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Sign(duty)]);
+        assert!(plan.steps(&[duty], start_ms, everyone).is_empty(), "missed");
         assert!(!plan.is_constrained(duty.window.slot, duty.key));
 
         let message = delegation(&duty, 1);
         plan.claimed(message.clone()).unwrap();
         assert!(plan.is_constrained(duty.window.slot, duty.key));
-        assert_eq!(plan.steps(&[duty], close_ms), [Step::Resign(Box::new(message.clone()))]);
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Resign(Box::new(message.clone()))]);
         let signed = signed(message);
         plan.signed(signed.clone()).unwrap();
         let deliver = |relay| Step::Deliver(relay, Box::new(signed.clone()));
-        assert_eq!(plan.steps(&[duty], close_ms), [deliver(0), deliver(3)]);
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [deliver(0), deliver(3)]);
+        assert_eq!(plan.steps(&[duty], close_ms, |relay, _| relay == 3), [deliver(3)]);
         plan.delivered(duty.place(), 3);
-        assert_eq!(plan.steps(&[duty], start_ms - 1), [deliver(0)]);
+        assert_eq!(plan.holders(duty.place()), [3]);
+        assert_eq!(plan.steps(&[duty], start_ms - 1, everyone), [deliver(0)]);
         plan.refused(duty.place(), 0);
-        assert!(plan.steps(&[duty], close_ms).is_empty());
+        assert!(plan.steps(&[duty], close_ms, everyone).is_empty());
         assert!(plan.is_delivered(duty.place()));
         assert_eq!(plan.next_due(&[duty], 0), None);
     }
@@ -336,6 +417,29 @@ mod tests {
     }
 
     #[test]
+    fn at_or_below_a_floor_nothing_new_is_signed_and_nobody_is_believed() {
+        let duty = duties(&TIMING, proposers(&[1]), &set(&[1]), &set(&[1]))[0];
+        let (slot, close) = (duty.window.slot.0, duty.window.close_ms);
+        let by_key = |floor| Floors { of_all: None, by_key: BTreeMap::from([(duty.key, floor)]) };
+        for (floors, closed) in [
+            (by_key(slot), true),
+            (by_key(slot - 1), false),
+            (Floors { of_all: Some(slot), ..by_key(0) }, true),
+            (Floors { of_all: Some(slot - 1), by_key: BTreeMap::new() }, false),
+        ] {
+            let mut plan = DelegationPlan::new(vec![0]);
+            plan.set_floors(floors);
+            assert_eq!(plan.is_elsewhere(duty.place()), closed);
+            assert_eq!(plan.steps(&[duty], close, everyone).is_empty(), closed);
+            plan.claimed(delegation(&duty, 1)).unwrap();
+            assert!(!plan.is_elsewhere(duty.place()), "what is in the record is known");
+        }
+        let mut plan = DelegationPlan::new(vec![0]);
+        plan.foreign(duty.place());
+        assert!(plan.is_elsewhere(duty.place()) && plan.steps(&[duty], close, everyone).is_empty());
+    }
+
+    #[test]
     fn a_changed_lookahead_moves_the_window_but_not_a_signed_delegation() {
         let own = set(&[1, 2]);
         let before = duties(&TIMING, proposers(&[9, 9, 9, 1]), &own, &own)[0];
@@ -345,7 +449,7 @@ mod tests {
         let mut plan = DelegationPlan::new(vec![0]);
         plan.signed(signed(delegation(&before, 1))).unwrap();
         plan.delivered(before.place(), 0);
-        let steps = plan.steps(&after, moved.window.close_ms);
+        let steps = plan.steps(&after, moved.window.close_ms, everyone);
         assert!(!steps.iter().any(|step| matches!(step, Step::Sign(duty) if duty.place() == before.place())));
         assert!(plan.is_constrained(before.window.slot, before.key));
     }
@@ -357,6 +461,6 @@ mod tests {
         let after = duties(&TIMING, proposers(&[9, 2]), &own, &own)[0];
         let mut plan = DelegationPlan::new(vec![0]);
         plan.signed(signed(delegation(&before, 1))).unwrap();
-        assert!(plan.steps(&[after], after.window.close_ms).contains(&Step::Sign(after)));
+        assert!(plan.steps(&[after], after.window.close_ms, everyone).contains(&Step::Sign(after)));
     }
 }

@@ -6,17 +6,28 @@
 use alloy_primitives::{B256, keccak256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_journal::{AppendError, Batch, Claim, Entry, KIND_CLAIMS, Log, ReadError, Record};
-use earnest_protocol::objects::{Delegation, SignedDelegation, SignedDelegationReceipt};
+use earnest_protocol::Slot;
+use earnest_protocol::objects::{
+    Delegation, MarketDomain, SignedAuctionResult, SignedBid, SignedBidAck, SignedDelegation,
+    SignedDelegationReceipt,
+};
 use earnest_protocol::signing::{Network, SigningError};
+use earnest_signer::SignerError;
 use serde::{Deserialize, Serialize};
 
 use crate::delegation_plan::{AlreadyDelegated, DelegationPlan};
+use crate::market::book::MarketBook;
+use crate::protection;
 use crate::slot_state::SourceIndex;
 use crate::validator_keys::claim_key;
 
 const CLAIMED: u16 = 1;
 const SIGNED: u16 = 2;
 const RECEIVED: u16 = 3;
+const FOREIGN: u16 = 4;
+const BID: u16 = 5;
+const ACKNOWLEDGED: u16 = 6;
+const RESULT: u16 = 7;
 
 const READ_RECORDS: usize = 256;
 const READ_BYTES: usize = 4 << 20;
@@ -27,6 +38,9 @@ pub enum RecordError {
     /// Another delegation holds the place.
     #[error(transparent)]
     AlreadyDelegated(#[from] AlreadyDelegated),
+    /// The signer's own refusal: the place is taken, or lies at or below the floor.
+    #[error(transparent)]
+    Refused(SignerError),
     /// The delegation has no root, because a key in it is not a valid point.
     #[error(transparent)]
     Signing(#[from] SigningError),
@@ -70,6 +84,18 @@ pub struct Received {
     pub receipt: SignedDelegationReceipt,
 }
 
+/// A place that somebody signed for with a key of ours, and all that is known of it is the root: it came with an interchange
+/// file that had no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The slot.
+    pub slot: Slot,
+    /// The key.
+    pub pubkey: BlsPublicKey,
+    /// What was signed.
+    pub signing_root: B256,
+}
+
 /// Makes a delegation durable, and its place taken by its signing root. Doing so again with the same one is fine. Blocks.
 ///
 /// # Errors
@@ -77,7 +103,13 @@ pub struct Received {
 pub fn claim(log: &dyn Log, message: &Delegation, network: &Network) -> Result<(), RecordError> {
     let place = (message.slot, message.proposer);
     let value = network.message_root(message)?;
-    let key = claim_key(place).to_bytes();
+    let key = claim_key(place);
+    match key.admit(log, value) {
+        Ok(()) => {}
+        Err(SignerError::SignedBefore { .. }) => return Err(AlreadyDelegated(place).into()),
+        Err(refused) => return Err(RecordError::Refused(refused)),
+    }
+    let key = key.to_bytes();
     if log.claimed(&key)? == Some(value) {
         return Ok(());
     }
@@ -88,6 +120,92 @@ pub fn claim(log: &dyn Log, message: &Delegation, network: &Network) -> Result<(
         Err(AppendError::Refused { .. }) => Err(AlreadyDelegated(place).into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A relay's word on a bid, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Acknowledged {
+    slot: Slot,
+    ack: SignedBidAck,
+}
+
+/// Keeps a bid before it is posted. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_bid(log: &dyn Log, bid: &SignedBid) -> Result<(), RecordError> {
+    log.append_next(Batch::record(BID, serde_json::to_vec(bid)?))?;
+    Ok(())
+}
+
+/// Keeps the relay's word on a bid. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_ack(log: &dyn Log, slot: Slot, ack: &SignedBidAck) -> Result<(), RecordError> {
+    let kept = Acknowledged { slot, ack: ack.clone() };
+    log.append_next(Batch::record(ACKNOWLEDGED, serde_json::to_vec(&kept)?))?;
+    Ok(())
+}
+
+/// Keeps the result that a delegation carries, or that must not be signed. Blocks.
+///
+/// # Errors
+/// The journal's refusal.
+pub fn keep_result(log: &dyn Log, result: &SignedAuctionResult) -> Result<(), RecordError> {
+    log.append_next(Batch::record(RESULT, serde_json::to_vec(result)?))?;
+    Ok(())
+}
+
+/// Reads what was bid and promised. Blocks.
+///
+/// # Errors
+/// [`RecordError`] if the journal cannot be read.
+pub fn restore_market(log: &dyn Log, domain: MarketDomain) -> Result<MarketBook, RecordError> {
+    let mut book = MarketBook::new(domain);
+    let mut next = 0;
+    loop {
+        let entries = log.read(next, READ_RECORDS, READ_BYTES)?;
+        let Some(last) = entries.last() else { return Ok(book) };
+        next = last.position.saturating_add(1);
+        for entry in &entries {
+            let position = entry.position;
+            let malformed =
+                |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
+            match entry.kind {
+                BID => book.booked(serde_json::from_slice(&entry.body).map_err(malformed)?),
+                ACKNOWLEDGED => {
+                    let kept: Acknowledged = serde_json::from_slice(&entry.body).map_err(malformed)?;
+                    book.acknowledged(kept.slot, kept.ack);
+                }
+                RESULT => book.result(serde_json::from_slice(&entry.body).map_err(malformed)?),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What an import adds for one place.
+///
+/// # Errors
+/// [`RecordError::Encode`].
+pub(crate) fn imported(place: Foreign, message: Option<&Delegation>) -> Result<Record, RecordError> {
+    Ok(match message {
+        Some(message) => Record { kind: CLAIMED, body: serde_json::to_vec(message)?.into() },
+        None => Record { kind: FOREIGN, body: serde_json::to_vec(&place)?.into() },
+    })
+}
+
+/// The delegation in a record, if it is one that claims a place.
+///
+/// # Errors
+/// [`RecordError::Malformed`].
+pub(crate) fn claimed_in(entry: &Entry) -> Result<Option<Delegation>, RecordError> {
+    let malformed = |cause: serde_json::Error| RecordError::Malformed {
+        position: entry.position,
+        cause: cause.to_string(),
+    };
+    (entry.kind == CLAIMED).then(|| serde_json::from_slice(&entry.body).map_err(malformed)).transpose()
 }
 
 /// Keeps a signature. Blocks.
@@ -117,7 +235,10 @@ pub fn restore(log: &dyn Log, relays: &[(SourceIndex, BlsPublicKey)]) -> Result<
     let mut next = 0;
     loop {
         let entries = log.read(next, READ_RECORDS, READ_BYTES)?;
-        let Some(last) = entries.last() else { return Ok(plan) };
+        let Some(last) = entries.last() else {
+            plan.set_floors(protection::floors(log)?);
+            return Ok(plan);
+        };
         next = last.position.saturating_add(1);
         for entry in &entries {
             apply(&mut plan, entry, relays)?;
@@ -133,7 +254,7 @@ fn apply(
     let position = entry.position;
     let malformed = |cause: serde_json::Error| RecordError::Malformed { position, cause: cause.to_string() };
     match entry.kind {
-        KIND_CLAIMS => {}
+        KIND_CLAIMS | BID | ACKNOWLEDGED | RESULT => {}
         CLAIMED => plan.claimed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
         SIGNED => plan.signed(serde_json::from_slice(&entry.body).map_err(malformed)?)?,
         RECEIVED => {
@@ -143,6 +264,10 @@ fn apply(
                 Some((index, _)) => plan.delivered(place, *index),
                 None => plan.delivered_elsewhere(place),
             }
+        }
+        FOREIGN => {
+            let foreign: Foreign = serde_json::from_slice(&entry.body).map_err(malformed)?;
+            plan.foreign((foreign.slot, foreign.pubkey));
         }
         kind => return Err(RecordError::UnknownKind { position, kind }),
     }

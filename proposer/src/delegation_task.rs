@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use earnest_client::ClientError;
 use earnest_http::health::Part;
-use earnest_journal::{AppendError, Journal, Log};
+use earnest_journal::AppendError;
 use earnest_protocol::objects::{Delegation, DelegationReceipt, SignedDelegation};
-use earnest_protocol::signing::Signed;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +16,10 @@ use crate::allocation;
 use crate::config::GatewayConfig;
 use crate::delegation_plan::{Duty, Step};
 use crate::delegation_record::{self, Received, RecordError};
+use crate::market::allotment::{AllotError, Allotted, Market};
+use crate::protected_signer::{ProtectedSigner, SignError};
 use crate::sidecar::{Sidecar, now_ms};
 use crate::slot_state::SourceIndex;
-use crate::validator_keys::OwnKeys;
 
 /// Pause before a failed step is tried again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -35,10 +35,10 @@ pub struct DelegationTask {
     pub sidecar: Arc<Sidecar>,
     /// Whom to delegate to.
     pub gateway: GatewayConfig,
-    /// The protection record.
-    pub journal: Journal,
-    /// The keys that sign.
-    pub keys: OwnKeys,
+    /// The market, if its results decide what is delegated.
+    pub market: Option<Arc<Market>>,
+    /// The protection record with the keys behind it.
+    pub signer: ProtectedSigner,
     /// Our duties, as the lookahead has them.
     pub duties: watch::Receiver<Vec<Duty>>,
     /// What `/readyz` says of the record.
@@ -48,17 +48,30 @@ pub struct DelegationTask {
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
+    Sign(SignError),
+    #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("signer: {0}")]
-    Signer(String),
     #[error("relay: {0}")]
     Relay(#[from] ClientError),
+    #[error("auction: {0}")]
+    Auction(#[from] AllotError),
+    #[error("the market relay has not signed the auction's result yet")]
+    NoResultYet,
+    #[error("the market relay's auction does not hold: nothing is signed for this slot")]
+    WrongAuction,
     #[error("the relay's receipt is not for this delegation, or not signed by the market relay")]
     BadReceipt,
     #[error("the relay had the delegation at {received_at_ms}, not before the window's start at {start_ms}")]
     LateReceipt { received_at_ms: u64, start_ms: u64 },
-    #[error("the record's task ended")]
-    Stopped,
+}
+
+impl From<SignError> for StepError {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Record(error) => Self::Record(error),
+            error => Self::Sign(error),
+        }
+    }
 }
 
 /// Codes of a relay that no later try changes. Others may: its lookahead may be behind ours.
@@ -78,7 +91,8 @@ impl DelegationTask {
         while !shutdown.is_cancelled() {
             let now = now_ms();
             let duties = self.duties.borrow_and_update().clone();
-            let steps = self.sidecar.plan.lock().steps(&duties, now);
+            let may_know = |relay, key: &_| self.sidecar.wishes.of(key).sources.contains(&relay);
+            let steps = self.sidecar.plan.lock().steps(&duties, now, may_know);
             let results = join_all(steps.iter().map(|step| self.take(step))).await;
             let mut failed = false;
             for (step, result) in steps.iter().zip(results) {
@@ -125,26 +139,35 @@ impl DelegationTask {
 
     async fn take(&self, step: &Step) -> Result<(), StepError> {
         match step {
-            Step::Sign(duty) => self.sign(allocation::delegation(duty, &self.gateway)).await,
+            Step::Sign(duty) => self.sign_new(duty).await,
             Step::Resign(message) => self.sign((**message).clone()).await,
             Step::Deliver(relay, signed) => self.deliver(*relay, signed).await,
         }
     }
 
-    async fn sign(&self, message: Delegation) -> Result<(), StepError> {
-        let network = self.sidecar.config.network;
-        let (record, claimed) = (message.clone(), message.clone());
-        self.write(move |log| delegation_record::claim(log, &record, &network)).await?;
-        self.sidecar.plan.lock().claimed(claimed).map_err(RecordError::from)?;
+    async fn sign_new(&self, duty: &Duty) -> Result<(), StepError> {
+        let Some(market) = &self.market else {
+            return self.sign(allocation::delegation(duty, &self.gateway)).await;
+        };
+        match market.allot(duty).await? {
+            Allotted::Delegation(message) => self.sign(*message).await,
+            Allotted::NotYet => Err(StepError::NoResultYet),
+            Allotted::Nothing => {
+                tracing::info!(slot = %duty.window.slot, "nothing was sold: nothing is delegated");
+                self.sidecar.plan.lock().decline(duty.place());
+                Ok(())
+            }
+            Allotted::Refused => {
+                self.sidecar.plan.lock().decline(duty.place());
+                Err(StepError::WrongAuction)
+            }
+        }
+    }
 
-        let signature =
-            self.keys.sign(&message, &network).await.map_err(|error| StepError::Signer(error.to_string()))?;
-        let signed: SignedDelegation = Signed::new(message, signature);
-        signed
-            .verify(&network, &signed.message.proposer)
-            .map_err(|error| StepError::Signer(format!("signature does not verify: {error}")))?;
-        let kept = signed.clone();
-        self.write(move |log| delegation_record::keep_signed(log, &kept)).await?;
+    async fn sign(&self, message: Delegation) -> Result<(), StepError> {
+        self.signer.claim(&message).await?;
+        self.sidecar.plan.lock().claimed(message.clone()).map_err(RecordError::from)?;
+        let signed = self.signer.sign(message).await?;
         tracing::info!(slot = %signed.message.slot, proposer = %signed.message.proposer, "delegation signed");
         metrics::counter!("earnest_proposer_delegations_total").increment(1);
         self.sidecar.plan.lock().signed(signed).map_err(RecordError::from)?;
@@ -177,21 +200,12 @@ impl DelegationTask {
         let received_at_ms = receipt.message.received_at_ms;
         let start_ms = signed.message.allocation().map_or(0, |allocation| allocation.start_ms);
         let received = Received { proposer: signed.message.proposer, relay: relay_key, receipt };
-        self.write(move |log| delegation_record::keep_receipt(log, &received)).await?;
+        self.signer.write(move |log| delegation_record::keep_receipt(log, &received)).await?;
         self.sidecar.plan.lock().delivered(place, relay);
         if received_at_ms >= start_ms {
             return Err(StepError::LateReceipt { received_at_ms, start_ms });
         }
         tracing::info!(slot = %place.0, relay = source.name, received_at_ms, "delegation delivered");
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        write: impl FnOnce(&dyn Log) -> Result<(), RecordError> + Send + 'static,
-    ) -> Result<(), StepError> {
-        let journal = self.journal.clone();
-        tokio::task::spawn_blocking(move || write(&journal)).await.map_err(|_| StepError::Stopped)??;
         Ok(())
     }
 }

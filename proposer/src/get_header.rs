@@ -1,5 +1,6 @@
 //! `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`: the rules are those of [`crate::slot_state`].
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use earnest_client::transport::{CONSENSUS_VERSION, TIMEOUT_MS};
 use earnest_http::{ApiError, Media};
 use earnest_protocol::Slot;
 use earnest_protocol::objects::Delegation;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -20,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::header_deadline::Allowance;
 use crate::held_constraints;
 use crate::sidecar::{Sidecar, now_ms};
-use crate::slot_state::{Decision, Event, HeaderRound, NoHeader};
+use crate::slot_state::{Decision, Event, HeaderRound, NoHeader, SourceIndex};
 use crate::sources::{Passable, Wanted};
 
 const OFFERED: [Media; 2] = [Media::Json, Media::Ssz];
@@ -38,7 +40,9 @@ pub(crate) async fn get_header(
     let media = earnest_http::accept(&headers, &OFFERED)?;
     let request = HeaderRequest { slot, parent_hash, pubkey };
     let started = Instant::now();
-    let decision = Box::pin(decide(&sidecar, request, &headers)).await;
+    // A defect of ours must not cost a block: the beacon node is told that there is nothing.
+    let deciding = AssertUnwindSafe(decide(&sidecar, request, &headers)).catch_unwind();
+    let decision = Box::pin(deciding).await.unwrap_or(Err(NoHeader::Defect));
     let took = started.elapsed();
     metrics::histogram!("earnest_proposer_header_seconds").record(took.as_secs_f64());
     match decision {
@@ -61,6 +65,9 @@ async fn decide(
     request: HeaderRequest,
     headers: &HeaderMap,
 ) -> Result<(usize, Passable, usize), NoHeader> {
+    if let Some(cause) = sidecar.breaker_cause() {
+        return Err(NoHeader::BreakerOpen(cause));
+    }
     let clock = sidecar.clock.get();
     let caller_ms = headers.get(TIMEOUT_MS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let allowance =
@@ -72,22 +79,29 @@ async fn decide(
     let wanted =
         Wanted { request, timestamp: clock.map(|clock| clock.slots.payload_timestamp(request.slot)) };
     let accept = headers.get(header::ACCEPT).cloned().unwrap_or(earnest_client::transport::JSON);
-    let (delegation, elsewhere) = {
+    let (delegation, elsewhere, holders) = {
         let (plan, slot) = (sidecar.plan.lock(), Slot(request.slot));
-        (plan.delegation(slot, request.pubkey).cloned(), plan.is_elsewhere((slot, request.pubkey)))
+        let place = (slot, request.pubkey);
+        (plan.delegation(slot, request.pubkey).cloned(), plan.is_elsewhere(place), plan.holders(place))
     };
     if elsewhere {
         return Err(NoHeader::RelayGone);
     }
-    let (sources, earnest) = (sidecar.sources.indices(), sidecar.sources.earnest());
-    let mut round = if delegation.is_some() {
-        HeaderRound::constrained(&sources, &earnest)
+    let wish = sidecar.wishes.of(&request.pubkey);
+    // A relay that holds the delegation is asked though the validator no longer wants to be known there.
+    let known = |source: &SourceIndex| wish.sources.contains(source) || holders.contains(source);
+    let earnest: Vec<SourceIndex> = sidecar.sources.earnest().into_iter().filter(known).collect();
+    let round = if delegation.is_some() {
+        HeaderRound::constrained(&wish.sources, &earnest)
     } else {
-        HeaderRound::unconstrained(&sources)
+        HeaderRound::unconstrained(&wish.sources)
     };
+    let mut round = round.with_min_bid(wish.min_bid);
     let asking = if round.is_constrained() { time.saturating_sub(judging_time(time)) } else { time };
     let answers_until = Instant::now().checked_add(asking).unwrap_or(deadline);
-    let mut asked = questions(sidecar, wanted, &accept, delegation.map(Arc::new).as_ref(), asking);
+    let delegation = delegation.map(Arc::new);
+    let mut asked =
+        questions(sidecar, wanted, &accept, delegation.as_ref(), (&wish.sources, &earnest), asking);
     loop {
         let event = tokio::select! {
             biased;
@@ -155,15 +169,18 @@ fn questions(
     wanted: Wanted,
     accept: &HeaderValue,
     delegation: Option<&Arc<Delegation>>,
+    (plain, earnest): (&[SourceIndex], &[SourceIndex]),
     time: Duration,
 ) -> Questions {
     let mut asked = Questions::new();
     for (index, source) in sidecar.sources.iter() {
-        let (shared, one, accept) = (Arc::clone(sidecar), source.clone(), accept.clone());
-        asked.spawn(async move {
-            Event::Plain(index, shared.sources.ask_header(&one, &wanted, accept, time).await)
-        });
-        if !source.earnest {
+        if plain.contains(&index) {
+            let (shared, one, accept) = (Arc::clone(sidecar), source.clone(), accept.clone());
+            asked.spawn(async move {
+                Event::Plain(index, shared.sources.ask_header(&one, &wanted, accept, time).await)
+            });
+        }
+        if !earnest.contains(&index) {
             continue;
         }
         if let Some(delegation) = delegation.cloned() {

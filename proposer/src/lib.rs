@@ -5,15 +5,22 @@
 //! |---|---|---|
 //! | `server` | the Builder API | requests of the beacon node |
 //! | `lookahead` | follows the beacon node's duties and the Registry, works out our windows | head events, epochs, L1 blocks |
+//! | `keys` | asks signers elsewhere which keys they hold | every minute |
+//! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
+//! | `market` | bids, matches, and looks whether results stay what they were | four times a second |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
-//! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`].
+//! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`], [`wishes`],
+//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block),
+//! [`protection`] (the record as a file).
 //! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
 
 pub mod allocation;
 pub mod bid_book;
+pub mod breaker;
+pub mod breaker_task;
 pub mod config;
 pub mod delegation_plan;
 pub mod delegation_record;
@@ -24,10 +31,15 @@ pub mod delivery_order;
 mod get_header;
 pub mod header_deadline;
 pub mod held_constraints;
+pub mod keys_task;
 pub mod lookahead_task;
+pub mod market;
 pub mod opt_in;
 pub mod proof_check;
+pub mod protected_signer;
+pub mod protection;
 mod register_validators;
+pub mod registrations;
 mod router;
 mod sidecar;
 pub mod slot_state;
@@ -36,6 +48,7 @@ mod start;
 mod status;
 mod submit_blinded;
 pub mod validator_keys;
+pub mod wishes;
 
-pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig};
-pub use start::{Running, StartError, start, start_with_signer};
+pub use config::{Config, ConfigError, GatewayConfig, KeysConfig, SourceConfig, ValidatorConfig};
+pub use start::{Running, StartError, start, start_with, start_with_signer};

@@ -36,6 +36,10 @@ pub struct LookaheadTask {
     pub registry: Option<Follower>,
     /// Where duties are published.
     pub duties: watch::Sender<Vec<Duty>>,
+    /// Where every sequencing slot is published, with its proposer and window.
+    pub sequencing: watch::Sender<Vec<Duty>>,
+    /// Wakes when the keys that count are others.
+    pub keys_changed: watch::Receiver<()>,
     /// What `/readyz` says of the beacon node.
     pub health: Part,
 }
@@ -64,7 +68,7 @@ impl LookaheadTask {
         Ok(())
     }
 
-    async fn follow(&self, clock: NetworkClock) {
+    async fn follow(&mut self, clock: NetworkClock) {
         let mut opt_in = self.opt_in.clone();
         let mut lookahead = Lookahead::new(clock.slots.slots_per_epoch());
         let mut events = self.beacon.events(&[EventTopic::Head]);
@@ -83,6 +87,7 @@ impl LookaheadTask {
                 tokio::select! {
                     () = &mut turn => break,
                     () = &mut stale => break,
+                    Ok(()) = self.keys_changed.changed() => self.publish(&clock, &lookahead),
                     () = opt_in.changed() => self.publish(&clock, &lookahead),
                 }
             }
@@ -158,16 +163,18 @@ impl LookaheadTask {
         Ok(())
     }
 
-    /// Publishes our duties by what is known now.
+    /// Publishes the sequencing slots, and our duties among them, by what is known now.
     fn publish(&self, clock: &NetworkClock, lookahead: &Lookahead) {
-        let proposers = lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey));
-        let opted_in = |slot, key: &BlsPublicKey| self.opt_in.is_opted_in(clock.timing.epoch_of(slot), key);
-        let ours = duties(&clock.timing, proposers, opted_in, &self.keys.own);
-        self.duties.send_if_modified(|known| {
-            let changed = *known != ours;
-            *known = ours;
-            changed
-        });
+        let proposers: Vec<_> =
+            lookahead.from_slot(0).map(|proposer| (Slot(proposer.slot), proposer.pubkey)).collect();
+        let known = self.keys.own();
+        let opted_in =
+            |slot, key: &BlsPublicKey| self.opt_in.is_opted_in(clock.timing.epoch_of(slot), key, &known);
+        let own = self.sidecar.may_delegate(known.clone());
+        let ours = duties(&clock.timing, proposers.iter().copied(), opted_in, |key| own.contains(key));
+        let all = duties(&clock.timing, proposers, opted_in, |_| true);
+        publish(&self.sequencing, all);
+        publish(&self.duties, ours);
     }
 
     fn until_next_epoch(clock: &NetworkClock) -> Duration {
@@ -189,4 +196,12 @@ impl LookaheadTask {
         }
         std::future::pending::<()>().await;
     }
+}
+
+fn publish(to: &watch::Sender<Vec<Duty>>, duties: Vec<Duty>) {
+    to.send_if_modified(|known| {
+        let changed = *known != duties;
+        *known = duties;
+        changed
+    });
 }

@@ -14,20 +14,21 @@ pub struct OptIn {
 }
 
 impl OptIn {
-    /// By the Registry if there is one, else those listed, for every epoch. With a Registry those listed are the ones of the
-    /// network's first epochs, of which it cannot say anything.
+    /// By the Registry if there is one, else those listed, for every epoch; if none are listed, our own. With a Registry those
+    /// are the ones of the network's first epochs, of which it cannot say anything.
     #[must_use]
     pub const fn new(listed: BTreeSet<BlsPublicKey>, registry: Option<RegistryView>) -> Self {
         Self { listed, registry }
     }
 
-    /// Whether a key that proposes in `epoch` makes a sequencing slot. While that is not known, it does not.
+    /// Whether a key that proposes in `epoch` makes a sequencing slot, `own` being our keys. While that is not known, it does not.
     #[must_use]
-    pub fn is_opted_in(&self, epoch: Epoch, key: &BlsPublicKey) -> bool {
+    pub fn is_opted_in(&self, epoch: Epoch, key: &BlsPublicKey, own: &BTreeSet<BlsPublicKey>) -> bool {
         match &self.registry {
             Some(registry) if !registry.is_before_reference(epoch) => {
                 registry.opted_in(epoch).is_some_and(|set| set.contains(key))
             }
+            _ if self.listed.is_empty() => own.contains(key),
             _ => self.listed.contains(key),
         }
     }
@@ -70,11 +71,16 @@ mod tests {
         let network = Network { genesis_fork_version: [0; 4], chain_id: 1 };
         let (_follower, view) = Follower::new(config, network, None).unwrap();
         let listed = BTreeSet::from([KEY]);
+        let (none, other) = (BTreeSet::new(), BlsPublicKey::repeat_byte(2));
         let by_registry = OptIn::new(listed.clone(), Some(view));
-        assert!(by_registry.is_opted_in(Epoch(0), &KEY) && by_registry.is_opted_in(Epoch(1), &KEY));
-        assert!(!by_registry.is_opted_in(Epoch(2), &KEY));
-        let by_list = OptIn::new(listed, None);
-        assert!(by_list.is_opted_in(Epoch(2), &KEY));
-        assert!(!by_list.is_opted_in(Epoch(0), &BlsPublicKey::repeat_byte(2)));
+        assert!(
+            by_registry.is_opted_in(Epoch(0), &KEY, &none) && by_registry.is_opted_in(Epoch(1), &KEY, &none)
+        );
+        assert!(!by_registry.is_opted_in(Epoch(2), &KEY, &listed));
+        let by_list = OptIn::new(listed.clone(), None);
+        assert!(by_list.is_opted_in(Epoch(2), &KEY, &none));
+        assert!(!by_list.is_opted_in(Epoch(0), &other, &BTreeSet::from([other])));
+        let by_ours = OptIn::new(none.clone(), None);
+        assert!(by_ours.is_opted_in(Epoch(2), &KEY, &listed) && !by_ours.is_opted_in(Epoch(2), &KEY, &none));
     }
 }

@@ -1,16 +1,20 @@
 //! What the endpoints and tasks of one sidecar share.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use earnest_builder_types::BlsPublicKey;
 use earnest_chain::SlotClock;
 use earnest_protocol::window::Timing;
 use parking_lot::Mutex;
 
 use crate::bid_book::BidBook;
+use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::delegation_plan::DelegationPlan;
 use crate::sources::Sources;
+use crate::wishes::Wishes;
 
 /// The network's clock, as the beacon node told it.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +32,12 @@ pub struct Sidecar {
     pub config: Config,
     /// Where headers come from.
     pub sources: Sources,
+    /// What each validator wants of its bids.
+    pub wishes: Wishes,
     /// Who offered which block.
     pub book: Mutex<BidBook>,
+    /// Whether to take blocks of relays at all.
+    pub breaker: Mutex<Breaker>,
     /// Our delegations.
     pub plan: Mutex<DelegationPlan>,
     /// Set once a beacon node answered.
@@ -41,12 +49,25 @@ impl Sidecar {
     #[must_use]
     pub fn new(config: Config, sources: Sources, plan: DelegationPlan) -> Arc<Self> {
         Arc::new(Self {
+            wishes: Wishes::new(&config),
+            breaker: Mutex::new(Breaker::new(config.breaker)),
             config,
             sources,
             book: Mutex::new(BidBook::default()),
             plan: Mutex::new(plan),
             clock: OnceLock::new(),
         })
+    }
+}
+
+impl Sidecar {
+    /// Those of `own` keys that want an Earnest relay to know them: the others' slots cannot be delegated.
+    #[must_use]
+    pub fn may_delegate(&self, own: BTreeSet<BlsPublicKey>) -> BTreeSet<BlsPublicKey> {
+        let earnest = self.sources.earnest();
+        own.into_iter()
+            .filter(|key| self.wishes.of(key).sources.iter().any(|source| earnest.contains(source)))
+            .collect()
     }
 }
 

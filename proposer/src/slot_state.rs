@@ -16,6 +16,7 @@ use std::collections::HashSet;
 
 use alloy_primitives::{B256, U256};
 
+use crate::breaker::Cause;
 use crate::proof_check::{self, Accounts, Held, ProofFault, ProvenTransaction};
 
 /// Position of a source in the configuration.
@@ -48,6 +49,9 @@ pub enum Fault {
     /// The relay's signature does not verify.
     #[error("bad signature on the bid")]
     BadSignature,
+    /// The bid is worth less than the validator takes.
+    #[error("bid of {0} wei, below the least that is taken")]
+    BelowMinBid(U256),
     /// A held constraint is not shown to be in the block.
     #[error(transparent)]
     Proof(#[from] ProofFault),
@@ -124,11 +128,17 @@ pub enum NoHeader {
     #[error("no bid was shown to hold the {0} constraints of this slot")]
     NoProvenOffer(usize),
     /// The slot is constrained, and the relay that may hold its constraints is not configured.
-    #[error("the relay that holds this slot's delegation is not configured")]
+    #[error("somebody may hold a delegation of this slot whose constraints cannot be known here")]
     RelayGone,
     /// The slot is constrained, and its bids could not be judged in time.
     #[error("the bids could not be judged in time")]
     NotJudged,
+    /// Blocks are not taken of relays now.
+    #[error("circuit breaker open: {0}")]
+    BreakerOpen(Cause),
+    /// Something broke that must not.
+    #[error("a defect of the sidecar; the log has its panic")]
+    Defect,
     /// The round began after the last moment for a header.
     #[error("asked too late in the slot")]
     TooLate,
@@ -157,6 +167,7 @@ pub enum Decision<A> {
 pub struct HeaderRound<A> {
     constrained: bool,
     nobody_knows: bool,
+    min_bid: U256,
     waiting_plain: Vec<SourceIndex>,
     waiting_proven: Vec<SourceIndex>,
     waiting_constraints: Vec<SourceIndex>,
@@ -174,6 +185,7 @@ impl<A> HeaderRound<A> {
         Self {
             constrained: false,
             nobody_knows: false,
+            min_bid: U256::ZERO,
             waiting_plain: sources.to_vec(),
             waiting_proven: Vec::new(),
             waiting_constraints: Vec::new(),
@@ -196,6 +208,12 @@ impl<A> HeaderRound<A> {
             waiting_constraints: earnest.to_vec(),
             ..Self::unconstrained(sources)
         }
+    }
+
+    /// The same round for a validator that takes no bid worth less than `min_bid` wei.
+    #[must_use]
+    pub fn with_min_bid(self, min_bid: U256) -> Self {
+        Self { min_bid, ..self }
     }
 
     /// Takes an event.
@@ -254,6 +272,10 @@ impl<A> HeaderRound<A> {
         if offer.value.is_zero() {
             return;
         }
+        if offer.value < self.min_bid {
+            self.faults.push((source, Fault::BelowMinBid(offer.value)));
+            return;
+        }
         if self.plain.as_ref().is_none_or(|(index, best)| better(source, offer.value, *index, best.value)) {
             self.plain = Some((source, offer));
         }
@@ -300,6 +322,10 @@ impl<A> HeaderRound<A> {
             let root = proven.transactions_root;
             if let Err(fault) = proof_check::all_held(&self.held, &proven.proven, root, &mut self.accounts) {
                 self.faults.push((source, Fault::Proof(fault)));
+                continue;
+            }
+            if proven.offer.value < self.min_bid {
+                self.faults.push((source, Fault::BelowMinBid(proven.offer.value)));
                 continue;
             }
             if best

@@ -31,7 +31,7 @@ pub struct Passable {
 /// One source.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Host and port, for logs.
+    /// What it is called.
     pub name: String,
     /// Its client.
     pub client: RelayClient,
@@ -70,12 +70,7 @@ impl Sources {
         };
         let source = |source: &SourceConfig| {
             let client = RelayClient::new(&source.url, limits)?;
-            Ok(Source {
-                name: client.transport().host(),
-                client,
-                pubkey: source.pubkey,
-                earnest: source.earnest,
-            })
+            Ok(Source { name: source.name(), client, pubkey: source.pubkey, earnest: source.earnest })
         };
         let all = config.sources.iter().map(source).collect::<Result<Vec<_>, ClientError>>()?;
         Ok(Self {

@@ -10,21 +10,30 @@ use earnest_client::ClientError;
 use earnest_http::telemetry::{TelemetryError, metrics_handle};
 use earnest_http::{Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve};
 use earnest_journal::{Journal, Log, OpenError, Options};
-use earnest_signer::{BlsSigner, KeystoreError, LocalBls};
+use earnest_protocol::objects::MarketDomain;
+use earnest_protocol::signing::EcdsaSecret;
+use earnest_signer::{BlsSigner, KeyFileError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::breaker_task::BreakerTask;
 use crate::config::{Config, ConfigError};
 use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
+use crate::keys_task::KeysTask;
 use crate::lookahead_task::LookaheadTask;
+use crate::market::allotment::Market;
+use crate::market::book::MarketBook;
+use crate::market::policy::{BiddingPolicy, ConfiguredPolicy};
+use crate::market::task::MarketTask;
 use crate::opt_in::OptIn;
+use crate::protected_signer::ProtectedSigner;
 use crate::router::router;
 use crate::sidecar::Sidecar;
 use crate::sources::Sources;
-use crate::validator_keys::{self, OwnKeys};
+use crate::validator_keys::{self, KeysError, OwnKeys};
 
 /// Memory for the record's database; it is small.
 const CACHE_BYTES: usize = 4 << 20;
@@ -50,9 +59,12 @@ pub enum StartError {
     /// The protection record cannot be read.
     #[error("protection record: {0}")]
     Record(#[from] RecordError),
+    /// The account that bids cannot be had.
+    #[error("market: {0}")]
+    Account(#[from] KeyFileError),
     /// The validator keys cannot be read.
     #[error("keys: {0}")]
-    Keys(#[from] KeystoreError),
+    Keys(#[from] KeysError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -114,13 +126,10 @@ impl Running {
 /// [`StartError`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     config.check()?;
-    let keys = config.keys.clone();
-    let signer = tokio::task::spawn_blocking(move || match keys {
-        Some(keys) => validator_keys::load(&keys),
-        None => Ok(LocalBls::default()),
-    })
-    .await
-    .map_err(|_| StartError::Stopped)??;
+    let named = config.clone();
+    let signer = tokio::task::spawn_blocking(move || validator_keys::load(&named))
+        .await
+        .map_err(|_| StartError::Stopped)??;
     start_with_signer(config, Arc::new(signer), shutdown).await
 }
 
@@ -131,6 +140,19 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
 pub async fn start_with_signer(
     config: Config,
     signer: Arc<dyn BlsSigner>,
+    shutdown: CancellationToken,
+) -> Result<Running, StartError> {
+    start_with(config, signer, None, shutdown).await
+}
+
+/// Starts the sidecar with a signer and a bidding policy of the caller's. Without the latter the configuration's decides.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_with(
+    config: Config,
+    signer: Arc<dyn BlsSigner>,
+    policy: Option<Arc<dyn BiddingPolicy>>,
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
     config.check()?;
@@ -146,10 +168,15 @@ pub async fn start_with_signer(
     let options =
         Options { free_space_floor: config.free_space_floor, cache_bytes: CACHE_BYTES, ..Options::default() };
     let directory = config.data_dir.clone();
-    let (journal, plan) = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
+    let (market, chain_id) = (config.market.clone(), config.network.chain_id);
+    let (journal, plan, bidder) = tokio::task::spawn_blocking(move || -> Result<_, StartError> {
         let journal = Journal::open(&directory, options)?;
         let plan = delegation_record::restore(&journal, &relays)?;
-        Ok((journal, plan))
+        let Some(market) = market else { return Ok((journal, plan, None)) };
+        let account = market.account_key.ecdsa()?;
+        let domain = MarketDomain { chain_id, market: market.contract };
+        let book = delegation_record::restore_market(&journal, domain)?;
+        Ok((journal, plan.after_first_refusal(), Some((account, book))))
     })
     .await
     .map_err(|_| StartError::Stopped)??;
@@ -161,8 +188,7 @@ pub async fn start_with_signer(
     let address = listener.local_addr().map_err(listen_error)?;
 
     let keys = OwnKeys::new(signer, Arc::new(journal.clone()));
-    let listed =
-        if config.opted_in.is_empty() { keys.own.clone() } else { config.opted_in.iter().copied().collect() };
+    let listed = config.opted_in.iter().copied().collect();
     let (registry, view) = match &config.registry {
         Some(registry) => {
             let checkpoint = config.data_dir.join("registry.json");
@@ -173,11 +199,23 @@ pub async fn start_with_signer(
         None => (None, None),
     };
     let gateway = config.gateway.clone();
+    let network = config.network;
     let sidecar = Sidecar::new(config, sources, plan);
     let health = Health::new();
     let supervisor = Supervisor::new(&shutdown);
     let (to_delegate, duties) = watch::channel(Vec::new());
+    let (changed, keys_changed) = watch::channel(());
+    let (to_bid, sequencing) = watch::channel(Vec::new());
 
+    let known = KeysTask { keys: keys.clone(), changed, health: health.part("keys") };
+    supervisor.spawn("keys", known.run(supervisor.token()));
+
+    let breaker = BreakerTask {
+        sidecar: Arc::clone(&sidecar),
+        beacon: beacon.clone(),
+        health: health.part("circuit breaker"),
+    };
+    supervisor.spawn("breaker", breaker.run(supervisor.token()));
     let lookahead = LookaheadTask {
         sidecar: Arc::clone(&sidecar),
         beacon,
@@ -185,25 +223,65 @@ pub async fn start_with_signer(
         opt_in: OptIn::new(listed, view),
         registry,
         duties: to_delegate,
+        sequencing: to_bid,
+        keys_changed,
         health: health.part("beacon"),
     };
     supervisor.spawn("lookahead", lookahead.run(supervisor.token()));
     match gateway {
-        Some(gateway) if !keys.own.is_empty() => {
+        Some(gateway) => {
+            let signer = ProtectedSigner::new(Arc::new(journal.clone()), keys, network);
+            let market = bidder.and_then(|(account, book)| {
+                market_of(&sidecar, account, book, policy.as_ref(), signer.clone()).map(Arc::new)
+            });
+            if let Some(market) = &market {
+                let task = MarketTask {
+                    sidecar: Arc::clone(&sidecar),
+                    market: Arc::clone(market),
+                    duties: duties.clone(),
+                    sequencing,
+                };
+                supervisor.spawn("market", task.run(supervisor.token()));
+            }
             let task = DelegationTask {
                 sidecar: Arc::clone(&sidecar),
                 gateway,
-                journal: journal.clone(),
-                keys,
+                signer,
+                market,
                 duties,
                 health: health.part("protection record"),
             };
             supervisor.spawn("delegation", task.run(supervisor.token()));
         }
-        _ => tracing::info!("no gateway or no keys: nothing is delegated, headers are passed through"),
+        None => tracing::info!("no gateway: nothing is delegated, headers are passed through"),
     }
     let routes = router(sidecar).merge(operation_router(health.clone(), metrics));
     supervisor.spawn("server", serve(listener, routes, ServerLimits::default(), supervisor.token()));
     tracing::info!(%address, "proposer sidecar listens");
     Ok(Running { address, health, supervisor, journal })
+}
+
+/// The market of the configuration, if there is one and its relay is configured, which [`Config::check`] sees to.
+fn market_of(
+    sidecar: &Sidecar,
+    account: EcdsaSecret,
+    book: MarketBook,
+    policy: Option<&Arc<dyn BiddingPolicy>>,
+    record: ProtectedSigner,
+) -> Option<Market> {
+    let config = sidecar.config.market.clone()?;
+    let (_, relay) = sidecar.sources.iter().find(|(_, source)| source.name == config.relay)?;
+    let configured = || Arc::new(ConfiguredPolicy::new(&config)) as Arc<dyn BiddingPolicy>;
+    Some(Market {
+        gateway: sidecar.config.gateway.clone()?,
+        network: sidecar.config.network,
+        relay: relay.client.clone(),
+        account,
+        policy: policy.map_or_else(configured, Arc::clone),
+        record,
+        book: parking_lot::Mutex::new(book),
+        data_dir: sidecar.config.data_dir.clone(),
+        accused: parking_lot::Mutex::default(),
+        config,
+    })
 }

@@ -13,6 +13,7 @@ use earnest_client::transport::CONSENSUS_VERSION;
 use earnest_http::{ApiError, BodyLimits, Media, read_body};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
+use tree_hash::TreeHash;
 
 use crate::delivered::{Expected, Version};
 use crate::delivery::{Delivery, Undelivered};
@@ -58,11 +59,26 @@ async fn submit(
         max_time: sidecar.config.payload_limit().min(Duration::from_secs(10)),
     };
     let body = read_body(&headers, body, limits).await?;
-    let expected = expected(&headers, &body);
+    let block = read_block(&headers, &body);
+    let expected = block.as_ref().map(expected);
     let booked = expected.map(|block| sidecar.book.lock().sources_of(block.block_hash)).unwrap_or_default();
+    let breaker = Arc::clone(&sidecar);
     let delivery = Delivery { sidecar, version, headers, body, expected, deadline };
     // A task of its own: the block is delivered even if the beacon node hangs up.
-    match tokio::spawn(delivery.run(booked)).await {
+    let delivered = tokio::spawn(async move {
+        let Some(block) = block else { return delivery.run(booked).await };
+        let slot = block.message().slot();
+        // Beside the delivery, for hashing a large block takes a while.
+        let root = tokio::task::spawn_blocking(move || block.message().tree_hash_root());
+        let delivered = delivery.run(booked).await;
+        match (&delivered, root.await) {
+            (Ok(_), Ok(root)) => breaker.breaker.lock().taken(slot, root),
+            (Ok(_), Err(_)) => {}
+            (Err(_), _) => breaker.breaker.lock().undelivered(slot),
+        }
+        delivered
+    });
+    match delivered.await {
         Ok(Ok(answer)) => Ok(pass_back(answer, expected.as_ref())),
         Ok(Err(Undelivered::Refused(answer))) => Ok(pass_back(answer, None)),
         Ok(Err(Undelivered::Failed(cause))) => Err(ApiError::status(StatusCode::BAD_GATEWAY, cause)),
@@ -85,18 +101,22 @@ fn pass_back(answer: Answer, delivered: Option<&Expected>) -> Response {
     response
 }
 
-/// The payload that a signed blinded block commits to. None if the block cannot be read, which is for the relays to judge:
-/// here it only means that all of them are asked.
-fn expected(headers: &HeaderMap, body: &[u8]) -> Option<Expected> {
+/// The payload that a signed blinded block commits to.
+fn expected(block: &SignedBlindedBeaconBlock) -> Expected {
+    Expected {
+        fork: block.fork(),
+        block_hash: block.message().body().execution_payload_header().block_hash(),
+    }
+}
+
+/// None if the block cannot be read, which is for the relays to judge: here it only means that all of them are asked.
+fn read_block(headers: &HeaderMap, body: &[u8]) -> Option<SignedBlindedBeaconBlock> {
     let media = earnest_http::content_type(headers, &[Media::Json, Media::Ssz]).ok()?;
     let stated = headers.get(CONSENSUS_VERSION).and_then(fork_name);
     let forks = stated.map_or_else(|| ForkName::ALL.iter().rev().copied().collect(), |fork| vec![fork]);
-    forks.into_iter().find_map(|fork| {
-        let block = match media {
-            Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, body).ok()?,
-            _ => SignedBlindedBeaconBlock::from_json(fork, body).ok()?,
-        };
-        Some(Expected { fork, block_hash: block.message().body().execution_payload_header().block_hash() })
+    forks.into_iter().find_map(|fork| match media {
+        Media::Ssz => SignedBlindedBeaconBlock::from_ssz(fork, body).ok(),
+        _ => SignedBlindedBeaconBlock::from_json(fork, body).ok(),
     })
 }
 

@@ -9,14 +9,15 @@ use earnest_journal::Log;
 use earnest_protocol::objects::Delegation;
 use earnest_protocol::signing::Network;
 use earnest_signer::layout;
+use earnest_signer::remote::{CommitBoost, JoinedBls, RemoteError, Web3Signer};
 use earnest_signer::{
     BlsSigner, ClaimKey, KeystoreError, LocalBls, SignOnce, SignerError, Signing, SigningRequest,
 };
 
-use crate::config::KeysConfig;
+use crate::config::{Config, KeysConfig};
 use crate::delegation_plan::Place;
 
-const PURPOSE: &str = "delegation";
+pub(crate) const PURPOSE: &str = "delegation";
 
 /// A signer shared with others of the process.
 #[derive(Clone)]
@@ -36,14 +37,16 @@ impl BlsSigner for SharedSigner {
     fn sign<'a>(&'a self, key: &'a BlsPublicKey, request: SigningRequest) -> Signing<'a, BlsSignature> {
         self.0.sign(key, request)
     }
+
+    fn refresh(&self) -> Signing<'_, ()> {
+        self.0.refresh()
+    }
 }
 
 /// Our keys.
 #[derive(Debug, Clone)]
 pub struct OwnKeys {
     signer: SignOnce<SharedSigner>,
-    /// Keys we sign with.
-    pub own: BTreeSet<BlsPublicKey>,
 }
 
 /// The place of a delegation in the protection record.
@@ -57,8 +60,21 @@ impl OwnKeys {
     /// The keys of `signer`, whose every signature is claimed in `log` first.
     #[must_use]
     pub fn new(signer: Arc<dyn BlsSigner>, log: Arc<dyn Log>) -> Self {
-        let own = signer.public_keys().into_iter().collect();
-        Self { signer: SignOnce::new(SharedSigner(signer), log), own }
+        Self { signer: SignOnce::new(SharedSigner(signer), log) }
+    }
+
+    /// The keys we sign with, as far as they are known: a signer elsewhere may have more after the next refresh.
+    #[must_use]
+    pub fn own(&self) -> BTreeSet<BlsPublicKey> {
+        self.signer.signer().public_keys().into_iter().collect()
+    }
+
+    /// Asks signers elsewhere which keys they hold.
+    ///
+    /// # Errors
+    /// [`SignerError::Remote`]; what was known stays.
+    pub async fn refresh(&self) -> Result<(), SignerError> {
+        self.signer.signer().refresh().await
     }
 
     /// Signs a delegation for its place, and for no other delegation ever.
@@ -72,11 +88,37 @@ impl OwnKeys {
     }
 }
 
-/// Reads the configured keystores. Blocks, for decryption takes its time.
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The keystores cannot be read.
+    #[error(transparent)]
+    Keystores(#[from] KeystoreError),
+    /// A signer elsewhere is set up wrongly.
+    #[error("{0}")]
+    Signer(#[from] RemoteError),
+}
+
+/// Whatever signs for us by the configuration: keystores, Commit-Boost, Web3Signer, all that are there. Signers elsewhere are not
+/// asked yet. Blocks, for decryption takes its time.
 ///
 /// # Errors
-/// If the folder cannot be read. Keystores that give no key are logged and left out.
-pub fn load(config: &KeysConfig) -> Result<LocalBls, KeystoreError> {
+/// [`KeysError`]. Keystores that give no key are logged and left out.
+pub fn load(config: &Config) -> Result<JoinedBls, KeysError> {
+    let mut signers: Vec<Arc<dyn BlsSigner>> = Vec::new();
+    if let Some(keys) = &config.keys {
+        signers.push(Arc::new(load_keystores(keys)?));
+    }
+    if let Some(commit_boost) = &config.commit_boost {
+        signers.push(Arc::new(CommitBoost::new(commit_boost)?));
+    }
+    if let Some(web3signer) = &config.web3signer {
+        signers.push(Arc::new(Web3Signer::new(web3signer)?));
+    }
+    Ok(JoinedBls::new(signers))
+}
+
+fn load_keystores(config: &KeysConfig) -> Result<LocalBls, KeystoreError> {
     let loaded = layout::load(config.layout, &config.dir, &config.passwords)?;
     for (file, error) in &loaded.failures {
         tracing::error!(file = %file.display(), %error, "a keystore gives no key; its slots are not delegated");

@@ -7,6 +7,7 @@ mod follow;
 mod keys;
 mod load;
 mod market;
+mod proposer;
 mod role;
 mod verify;
 
@@ -34,8 +35,8 @@ enum Command {
     Relay(role::RoleArgs),
     /// Run a gateway: takes transactions, orders and signs them, posts batches to L1.
     Gateway(role::RoleArgs),
-    /// Run a validator's sidecar, where its beacon node expects mev-boost.
-    Proposer(role::RoleArgs),
+    /// Run a validator's sidecar, where its beacon node expects mev-boost; its other commands are about its protection record.
+    Proposer(proposer::ProposerArgs),
     /// Run the whole system in one process, over a real execution client.
     Devnet(devnet::DevnetArgs),
     /// Follow a gateway's stream and check all of it.
@@ -83,7 +84,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         match command {
             Command::Relay(args) => role::relay(args).await,
             Command::Gateway(args) => role::gateway(args).await,
-            Command::Proposer(args) => role::proposer(args).await,
+            Command::Proposer(args) => proposer::run(args).await,
             Command::Devnet(args) => devnet::run(args).await,
             Command::Follow(args) => follow::run(*args).await,
             Command::Verify(args) => verify::run(&args),

@@ -19,7 +19,7 @@ const NOT_KEYS: [&str; 4] = ["EARNEST_LOG", "EARNEST_LOG_JSON", "EARNEST_ETHEREU
 pub(crate) struct RoleArgs {
     /// The role's TOML file; `config/` has one for each role that explains every key.
     #[arg(long)]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 pub(crate) async fn relay(args: RoleArgs) -> Result<ExitCode, Failure> {
@@ -43,7 +43,7 @@ pub(crate) async fn proposer(args: RoleArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn cause(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn cause(error: impl std::fmt::Display) -> Failure {
     Failure::new(error.to_string())
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn on_signal() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
-fn read<T: DeserializeOwned>(args: &RoleArgs) -> Result<T, Failure> {
+pub(crate) fn read<T: DeserializeOwned>(args: &RoleArgs) -> Result<T, Failure> {
     let path = args.config.display();
     let text =
         std::fs::read_to_string(&args.config).map_err(|error| Failure::new(format!("{path}: {error}")))?;

@@ -1,7 +1,7 @@
 //! Keys: where they come from, what holds them, and the record that keeps one from signing twice.
 //!
 //! - [`BlsSigner`] and [`EcdsaSigner`] are what the roles sign with. [`LocalBls`] and [`LocalEcdsa`]
-//!   hold the keys in memory; signers elsewhere implement the same traits.
+//!   hold the keys in memory; [`remote`] has those of signers elsewhere.
 //! - [`SignOnce`] puts the journal before a signer: the claim of a place is durable before the
 //!   signature exists, and a second, different root for that place is refused.
 //! - [`bls_keystore`] reads and writes ERC-2335 files, [`ecdsa_keystore`] Web3 secret storage files,
@@ -20,6 +20,7 @@ pub mod keyring;
 pub mod layout;
 mod local;
 mod password;
+pub mod remote;
 mod sign_once;
 mod signer;
 mod transaction;

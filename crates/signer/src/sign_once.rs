@@ -1,10 +1,12 @@
 use crate::{BlsSigner, EcdsaSigner, SignerError, SigningRequest};
 use alloy_primitives::{Address, B256, FixedBytes};
 use earnest_builder_types::{BlsPublicKey, BlsSignature};
-use earnest_journal::{AppendError, Batch, Claim, Log};
+use earnest_journal::{AppendError, Batch, Claim, Log, ReadError};
 use earnest_protocol::signing::EcdsaSignature;
 use std::sync::Arc;
 
+/// The value of a floor's claim, which says all by its key.
+const FLOOR: B256 = B256::repeat_byte(0xff);
 const BLS: u8 = 0;
 const ECDSA: u8 = 1;
 
@@ -28,6 +30,17 @@ pub enum SignerId {
     Ecdsa(Address),
 }
 
+impl SignerId {
+    /// A key that is nobody's, of the same kind: its floor is that of all keys.
+    #[must_use]
+    pub const fn anyone(&self) -> Self {
+        match self {
+            Self::Bls(_) => Self::Bls(BlsPublicKey::ZERO),
+            Self::Ecdsa(_) => Self::Ecdsa(Address::ZERO),
+        }
+    }
+}
+
 impl From<BlsPublicKey> for SignerId {
     fn from(key: BlsPublicKey) -> Self {
         Self::Bls(key)
@@ -38,6 +51,10 @@ impl From<Address> for SignerId {
     fn from(address: Address) -> Self {
         Self::Ecdsa(address)
     }
+}
+
+fn floor_purpose(purpose: &str) -> String {
+    format!("{purpose} floor")
 }
 
 impl ClaimKey {
@@ -51,6 +68,60 @@ impl ClaimKey {
     #[must_use]
     pub fn prefix(purpose: &str, signer: impl Into<SignerId>) -> Vec<u8> {
         Self { purpose: purpose.to_owned(), signer: signer.into(), place: Vec::new() }.to_bytes()
+    }
+
+    /// The prefix that all claims for a purpose share, whoever signed.
+    #[must_use]
+    pub fn all_of(purpose: &str) -> Vec<u8> {
+        [purpose.as_bytes(), &[0]].concat()
+    }
+
+    /// The prefix that all floors of a purpose share.
+    #[must_use]
+    pub fn floors(purpose: &str) -> Vec<u8> {
+        Self::all_of(&floor_purpose(purpose))
+    }
+
+    /// The claim that raises a signer's floor to a slot: at or below it nothing is claimed that was not claimed before. The
+    /// floor of [`SignerId::anyone`] is that of all. It is what stands for signatures that a record may have lost.
+    #[must_use]
+    pub fn floor(purpose: &str, signer: impl Into<SignerId>, slot: u64) -> Claim {
+        let key = Self::slot(&floor_purpose(purpose), signer, slot);
+        Claim { key: key.to_bytes(), value: FLOOR }
+    }
+
+    /// A signer's floor, the highest of all that were claimed.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn floor_of(
+        log: &dyn Log,
+        purpose: &str,
+        signer: impl Into<SignerId>,
+    ) -> Result<Option<u64>, ReadError> {
+        let floors = log.claims(&Self::prefix(&floor_purpose(purpose), signer))?;
+        let place = floors.last().and_then(|claim| Self::from_bytes(&claim.key)).map(|key| key.place);
+        Ok(place.and_then(|place| place.try_into().ok()).map(u64::from_be_bytes))
+    }
+
+    /// Whether this place may be claimed for `root`: it holds it already, or it holds nothing and lies above the floor.
+    ///
+    /// # Errors
+    /// [`SignerError::SignedBefore`], [`SignerError::BelowFloor`], or [`SignerError::Unreadable`].
+    pub fn admit(&self, log: &dyn Log, root: B256) -> Result<(), SignerError> {
+        match log.claimed(&self.to_bytes())? {
+            Some(existing) if existing == root => return Ok(()),
+            Some(existing) => return Err(SignerError::SignedBefore { existing }),
+            None => {}
+        }
+        let Ok(slot) = <[u8; 8]>::try_from(self.place.as_slice()).map(u64::from_be_bytes) else {
+            return Ok(());
+        };
+        let own = Self::floor_of(log, &self.purpose, self.signer)?;
+        match own.max(Self::floor_of(log, &self.purpose, self.signer.anyone())?) {
+            Some(floor) if slot <= floor => Err(SignerError::BelowFloor { floor }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The key in the journal.
@@ -110,15 +181,16 @@ impl<S> SignOnce<S> {
 
     /// Claims a place for a root. On return it is durable; the same claim again is fine.
     async fn claim(&self, key: &ClaimKey, root: B256) -> Result<(), SignerError> {
-        let claim = Claim { key: key.to_bytes(), value: root };
-        let log = Arc::clone(&self.log);
-        let batch = Batch { records: Vec::new(), claims: vec![claim] };
-        let claimed = tokio::task::spawn_blocking(move || log.append_next(batch)).await;
-        match claimed.map_err(|_| SignerError::Stopped)? {
-            Ok(_) => Ok(()),
-            Err(AppendError::Refused { existing, .. }) => Err(SignerError::SignedBefore { existing }),
-            Err(error) => Err(SignerError::Journal(error)),
-        }
+        let (key, log) = (key.clone(), Arc::clone(&self.log));
+        let claimed = tokio::task::spawn_blocking(move || {
+            key.admit(&*log, root)?;
+            match log.append_next(Batch::claim(key.to_bytes(), root)) {
+                Ok(_) => Ok(()),
+                Err(AppendError::Refused { existing, .. }) => Err(SignerError::SignedBefore { existing }),
+                Err(error) => Err(SignerError::Journal(error)),
+            }
+        });
+        claimed.await.map_err(|_| SignerError::Stopped)?
     }
 }
 
@@ -126,8 +198,8 @@ impl<S: BlsSigner> SignOnce<S> {
     /// Signs for a place.
     ///
     /// # Errors
-    /// [`SignerError::SignedBefore`] if it holds another root, [`SignerError::Journal`] if the claim is
-    /// not durable; then nothing was signed.
+    /// [`SignerError::SignedBefore`] if it holds another root, [`SignerError::BelowFloor`] if it holds none and lies at or
+    /// below the floor, [`SignerError::Journal`] if the claim is not durable; then nothing was signed.
     pub async fn sign_bls(
         &self,
         place: &ClaimKey,

@@ -1,6 +1,7 @@
+use crate::remote::RemoteError;
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::{BlsPublicKey, BlsSignature, domain};
-use earnest_journal::AppendError;
+use earnest_journal::{AppendError, ReadError};
 use earnest_protocol::signing::{EARNEST_SIGNING_ID, EcdsaSignature, Message, Network, SigningError};
 use std::future::Future;
 use std::pin::Pin;
@@ -20,12 +21,29 @@ pub enum SignerError {
         /// The root that holds the place.
         existing: B256,
     },
+    /// The place lies at or below the floor, and what it may hold is not known. Nothing was signed.
+    #[error("slots up to {floor} are not signed for: the record may have lost what was signed there")]
+    BelowFloor {
+        /// The floor.
+        floor: u64,
+    },
+    /// The log of claims cannot be read. Nothing was signed.
+    #[error("the claims cannot be read: {0}")]
+    Unreadable(#[from] ReadError),
     /// The claim could not be made durable. Nothing was signed.
     #[error("the claim is not durable: {0}")]
     Journal(AppendError),
     /// The message cannot be signed.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// A signer elsewhere did not give a signature that counts.
+    #[error("{signer}: {cause}")]
+    Remote {
+        /// Which signer.
+        signer: String,
+        /// Why not.
+        cause: RemoteError,
+    },
     /// The process is shutting down.
     #[error("signing was stopped")]
     Stopped,
@@ -89,6 +107,14 @@ pub trait BlsSigner: Send + Sync + 'static {
     /// # Errors
     /// [`SignerError::UnknownKey`] if it is not one of them.
     fn sign<'a>(&'a self, key: &'a BlsPublicKey, request: SigningRequest) -> Signing<'a, BlsSignature>;
+
+    /// Finds out which keys it holds now, where that may change. Until then a signer elsewhere has none.
+    ///
+    /// # Errors
+    /// [`SignerError::Remote`] if it cannot be asked; its keys stay those that were known.
+    fn refresh(&self) -> Signing<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Signs with ECDSA keys, wherever they are.

@@ -5,7 +5,7 @@
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_builder_types::bls::{self, SecretKey};
-use earnest_journal::{AppendError, Journal, Log, Options};
+use earnest_journal::{AppendError, Batch, Journal, Log, Options};
 use earnest_protocol::signing::{EcdsaSecret, recover};
 use earnest_signer::{
     BlsSigner, ClaimKey, EcdsaSigner, LocalBls, LocalEcdsa, SignOnce, SignerError, SignerId, Signing,
@@ -69,6 +69,42 @@ async fn another_root_for_the_same_place_is_refused() {
     let held = log.claims(&ClaimKey::prefix("delegation", key)).unwrap();
     let slots: Vec<_> = held.iter().map(|claim| ClaimKey::from_bytes(&claim.key).unwrap().place).collect();
     assert_eq!(slots, [42_u64.to_be_bytes(), 43_u64.to_be_bytes()]);
+}
+
+#[tokio::test]
+async fn below_the_floor_only_what_was_signed_before_is_signed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = SecretKey::random().unwrap();
+    let key = secret.public_key();
+    let log = journal(directory.path());
+    let once = SignOnce::new(LocalBls::new([secret]), log.clone());
+    let at = |slot| ClaimKey::slot("delegation", key, slot);
+    once.sign_bls(&at(10), &key, request(1)).await.unwrap();
+    assert_eq!(ClaimKey::floor_of(&*log, "delegation", key).unwrap(), None);
+    for floor in [20, 30, 25] {
+        log.append_next(Batch {
+            records: Vec::new(),
+            claims: vec![ClaimKey::floor("delegation", key, floor)],
+        })
+        .unwrap();
+    }
+    assert_eq!(ClaimKey::floor_of(&*log, "delegation", key).unwrap(), Some(30), "it never falls");
+    once.sign_bls(&at(10), &key, request(1)).await.unwrap();
+    assert!(matches!(once.sign_bls(&at(10), &key, request(2)).await, Err(SignerError::SignedBefore { .. })));
+    for slot in [0, 9, 29, 30] {
+        let refused = once.sign_bls(&at(slot), &key, request(1)).await;
+        assert!(matches!(refused, Err(SignerError::BelowFloor { floor: 30 })), "{slot}");
+        assert_eq!(log.claimed(&at(slot).to_bytes()).unwrap(), None);
+    }
+    once.sign_bls(&at(31), &key, request(1)).await.unwrap();
+    let all = ClaimKey::floor("delegation", SignerId::from(key).anyone(), 40);
+    log.append_next(Batch { records: Vec::new(), claims: vec![all] }).unwrap();
+    let refused = once.sign_bls(&at(40), &key, request(1)).await;
+    assert!(matches!(refused, Err(SignerError::BelowFloor { floor: 40 })));
+    let other = ClaimKey::slot("something else", key, 5);
+    once.sign_bls(&other, &key, request(1)).await.unwrap();
+    let delegations = log.claims(&ClaimKey::prefix("delegation", key)).unwrap();
+    assert_eq!(delegations.len(), 2, "floors are not among them");
 }
 
 #[tokio::test]

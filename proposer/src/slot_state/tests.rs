@@ -68,6 +68,20 @@ fn equal_values_go_to_the_first_source_and_worthless_bids_to_nobody() {
 }
 
 #[test]
+fn a_bid_below_the_least_that_is_taken_is_no_bid_proven_or_not() {
+    let least = U256::from(6);
+    let mut round = HeaderRound::unconstrained(&[0, 1]).with_min_bid(least);
+    round.take(plain(0, 5));
+    assert_eq!(served(&round.take(plain(1, 6))), Some((1, 6)));
+    assert_eq!(round.faults(), [(0, Fault::BelowMinBid(U256::from(5)))]);
+    for (value, expected) in [(5, None), (6, Some((0, 6)))] {
+        let mut round = HeaderRound::constrained(&[], &[0]).with_min_bid(least);
+        round.take(Event::Constraints(0, Ok(held(&[1]))));
+        assert_eq!(served(&round.take(Event::Proven(0, Reply::Offer(proven(value, &[1]))))), expected);
+    }
+}
+
+#[test]
 fn a_constrained_slot_without_anyone_to_ask_gets_nothing() {
     let mut round = HeaderRound::constrained(&[0], &[]);
     assert_eq!(round.take(plain(0, 9)), Decision::Nothing(NoHeader::RelayGone));

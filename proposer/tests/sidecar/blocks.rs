@@ -9,6 +9,8 @@ use earnest_builder_types::{
     ValidatorRegistration, registrations_to_ssz,
 };
 
+use earnest_proposer::ValidatorConfig;
+
 use crate::deliveries::payload_json;
 use crate::network::{Cast, SLOT, Sidecar, block, earnest, json, mev_boost, nobody};
 use crate::relay_stand_in::{RelayStandIn, Says};
@@ -169,6 +171,37 @@ async fn registrations_reach_every_source_in_a_form_it_reads() {
     let message = answer.json::<serde_json::Value>().await.unwrap()["message"].to_string();
     assert!(message.contains("no relay took the registrations"), "{message}");
     sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_registration_that_pays_another_goes_nowhere_and_the_others_go_on() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    let route = "builder/validators";
+    relay.says(route, Says::Json(200, Vec::new()));
+    let wants = |fee_recipient| ValidatorConfig {
+        pubkeys: vec![cast.proposer.public_key()],
+        fee_recipient: Some(fee_recipient),
+        min_bid_wei: None,
+        relays: Vec::new(),
+    };
+    let stranger = Cast::new();
+    let batch = vec![registration(&cast), registration(&stranger)];
+    for (recipient, status, passed) in [(1, 200, &batch[..]), (2, 400, &batch[1..])] {
+        let before = relay.heard(route).len();
+        let validators = vec![wants(Address::repeat_byte(recipient))];
+        let sidecar = Sidecar::start_with(&cast, vec![mev_boost(&relay.url)], false, |config| {
+            config.validators = validators;
+        })
+        .await;
+        let request = sidecar.http.post(sidecar.url("eth/v1/builder/validators"));
+        let request = request.header("content-type", "application/octet-stream");
+        let answer = request.body(registrations_to_ssz(&batch)).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        let heard = relay.wait_for(route, before + 1).await;
+        assert_eq!(heard[before].body, registrations_to_ssz(passed));
+        sidecar.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -22,28 +22,31 @@ use crate::beacon_stand_in::{BeaconStandIn, SECONDS_PER_SLOT, SLOTS_PER_EPOCH};
 use crate::network::{Cast, NETWORK, PARENT, config, earnest, json, mev_boost};
 use crate::relay_stand_in::{RelayStandIn, Says};
 
-const ROUTE: &str = "builder/delegate";
+pub(crate) const ROUTE: &str = "builder/delegate";
 /// A slot of the epoch after the one that runs.
-const OURS: u64 = 3 * SLOTS_PER_EPOCH + 5;
+pub(crate) const OURS: u64 = 3 * SLOTS_PER_EPOCH + 5;
 
-/// Now is three slots into epoch 2: a slot of epoch 3 closed a slot ago and starts in another.
-fn genesis_s() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    now - (2 * SLOTS_PER_EPOCH + 3) * SECONDS_PER_SLOT
-}
+/// Three slots into epoch 2: a slot of epoch 3 closed a slot ago and starts in another.
+const NOW: u64 = 2 * SLOTS_PER_EPOCH + 3;
 
-struct Stage {
-    cast: Cast,
-    relay: RelayStandIn,
-    beacon: BeaconStandIn,
-    directory: TempDir,
-    genesis_s: u64,
+pub(crate) struct Stage {
+    pub(crate) cast: Cast,
+    pub(crate) relay: RelayStandIn,
+    pub(crate) beacon: BeaconStandIn,
+    pub(crate) directory: TempDir,
+    pub(crate) genesis_s: u64,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
+        Self::set_at(NOW).await
+    }
+
+    /// A stage on which `slot` has just begun.
+    pub(crate) async fn set_at(slot: u64) -> Self {
         let cast = Cast::new();
-        let genesis_s = genesis_s();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let genesis_s = now - slot * SECONDS_PER_SLOT;
         let beacon = BeaconStandIn::start(genesis_s).await;
         beacon.proposes(OURS, cast.proposer.public_key());
         let relay = RelayStandIn::start().await;
@@ -68,12 +71,12 @@ impl Stage {
     }
 }
 
-async fn stop((running, token): (Running, CancellationToken)) {
+pub(crate) async fn stop((running, token): (Running, CancellationToken)) {
     token.cancel();
     running.join().await.unwrap();
 }
 
-fn receipts(relay: &EcdsaSecret, received_at_ms: u64) -> Says {
+pub(crate) fn receipts(relay: &EcdsaSecret, received_at_ms: u64) -> Says {
     let relay = EcdsaSecret::from_bytes(&relay.to_bytes()).unwrap();
     Says::Answer(Arc::new(move |body| {
         let delegation: SignedDelegation = serde_json::from_slice(body).unwrap();
@@ -88,7 +91,7 @@ fn behind() -> Says {
     Says::Json(400, br#"{"code":"unknown_slot","message":"later"}"#.to_vec())
 }
 
-fn open(directory: &Path) -> Journal {
+pub(crate) fn open(directory: &Path) -> Journal {
     Journal::open(directory, Options { free_space_floor: 0, ..Options::default() }).unwrap()
 }
 

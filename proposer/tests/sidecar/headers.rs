@@ -6,8 +6,12 @@ use alloy_primitives::{B256, Bytes};
 use earnest_builder_types::bls::SecretKey;
 use earnest_builder_types::{ForkCodec, ForkName, SignedBuilderBid, Versioned};
 
+use earnest_proposer::ValidatorConfig;
+use earnest_protocol::Wei;
+
 use crate::network::{
-    Cast, HEADER_LIMIT_MS, Sidecar, bid, block, earnest, json, mev_boost, nobody, proofs, with_proofs,
+    Cast, HEADER_LIMIT_MS, PARENT, SLOT, Sidecar, bid, block, earnest, json, mev_boost, nobody, proofs,
+    with_proofs,
 };
 use crate::relay_stand_in::{RelayStandIn, Says};
 
@@ -115,11 +119,15 @@ async fn a_bad_source_costs_nothing_but_its_own_bid() {
     let table: Vec<(&str, Says)> = vec![
         ("silent", Says::Silence),
         ("stalls", Says::Stall),
+        ("breaks off", Says::Breaks),
+        ("late", Says::LateJson(Duration::from_secs(60), json(&cast.bid(50, &block())))),
         ("garbage", Says::Json(200, b"<html>".to_vec())),
         ("garbage ssz", Says::Ssz(vec![1, 2, 3], "deneb")),
         ("ssz of no fork", Says::Ssz(cast.bid(50, &block()).to_ssz(), "nonsense")),
         ("error", Says::Json(500, br#"{"code":500,"message":"no"}"#.to_vec())),
         ("huge", Says::Json(200, vec![b' '; 9 << 20])),
+        ("error with a bid", Says::Json(503, json(&cast.bid(50, &block())))),
+        ("a redirect", Says::Json(302, Vec::new())),
         ("nothing", Says::Json(204, Vec::new())),
         ("worthless", Says::Json(200, json(&cast.bid(0, &block())))),
         ("bad signature", Says::Json(200, json(&unsigned))),
@@ -189,6 +197,18 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
         Says::Json(200, serde_json::to_vec(&[constraints]).unwrap())
     };
 
+    // Every node of both branches, swapped one at a time.
+    let nodes = proofs(&block(), &[1, 3]).iter().map(|proof| proof.branch.len()).collect::<Vec<_>>();
+    let swaps: Vec<(&str, Says, Says, Option<u64>)> = (0..2)
+        .flat_map(|proof| (0..nodes[proof]).map(move |node| (proof, node)))
+        .map(|(proof, node)| {
+            let mut proofs = proofs(&block(), &[1, 3]);
+            proofs[proof].branch[node] = B256::repeat_byte(7);
+            ("one node swapped", both.clone(), ok(with_proofs(&bid5, &proofs)), None)
+        })
+        .collect();
+    assert!(swaps.len() >= 2 * 20, "{}", swaps.len());
+
     let table: Vec<(&str, Says, Says, Option<u64>)> = vec![
         ("all proven", both.clone(), ok(good.clone()), Some(5)),
         ("one constraint fewer", held(&cast, &[3]), ok(good.clone()), Some(5)),
@@ -202,6 +222,7 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
         ("bad signature", both.clone(), ok(with_proofs(&unsigned, &proofs(&block(), &[1, 3]))), None),
         ("no proven header", both.clone(), Says::Json(204, Vec::new()), None),
         ("proven header late", both.clone(), Says::Silence, None),
+        ("proven header breaks off", both.clone(), Says::Breaks, None),
         ("proven header garbage", both.clone(), ok(b"{}".to_vec()), None),
         ("proven header refused", both.clone(), refuse(500), None),
         ("proven twice", both.clone(), ok(with_proofs(&bid5, &proofs(&block(), &[1, 3, 3, 1]))), Some(5)),
@@ -212,16 +233,63 @@ async fn a_constrained_slot_is_served_only_what_is_proven() {
         ("constraints not found", refuse(404), ok(good.clone()), None),
         ("constraints garbage", ok(b"[{}]".to_vec()), ok(good.clone()), None),
         ("constraints forged", forged, ok(good.clone()), None),
+        ("constraints break off", Says::Breaks, ok(good.clone()), None),
         ("constraints late", Says::Silence, ok(good.clone()), None),
         ("reachable and empty", ok(b"[]".to_vec()), ok(with_proofs(&bid5, &[])), Some(1_000)),
         ("empty and no proven header", ok(b"[]".to_vec()), Says::Json(204, Vec::new()), Some(1_000)),
         ("held but not shown", ok(b"[]".to_vec()), ok(good), Some(5)),
     ];
-    for (name, constraints, proven, expected) in table {
+    for (name, constraints, proven, expected) in swaps.into_iter().chain(table) {
         ours.says("relay/constraints", constraints).says("header_with_proofs", proven);
         assert_eq!(served(&sidecar, &cast).await, expected, "{name}");
     }
     sidecar.stop().await;
+}
+
+fn wants(cast: &Cast, change: impl FnOnce(&mut ValidatorConfig)) -> Vec<ValidatorConfig> {
+    let pubkeys = vec![cast.proposer.public_key()];
+    let mut wants = ValidatorConfig { pubkeys, fee_recipient: None, min_bid_wei: None, relays: Vec::new() };
+    change(&mut wants);
+    vec![wants]
+}
+
+#[tokio::test]
+async fn a_validator_gets_bids_of_its_own_relays_alone() {
+    let cast = Cast::new();
+    let (one, other) = (RelayStandIn::start().await, RelayStandIn::start().await);
+    one.says("builder/header", Says::Json(200, json(&cast.bid(5, &block()))));
+    other.says("builder/header", Says::Json(200, json(&cast.bid(9, &block()))));
+    let sources = vec![mev_boost(&one.url), mev_boost(&other.url)];
+    let name = sources[0].name();
+    let validators = wants(&cast, |wants| wants.relays = vec![name]);
+    let sidecar = Sidecar::start_with(&cast, sources, false, |config| config.validators = validators).await;
+    assert_eq!(served(&sidecar, &cast).await, Some(5));
+    assert!(other.heard("builder/header").is_empty());
+    let stranger = SecretKey::random().unwrap().public_key();
+    let path = format!("eth/v1/builder/header/{SLOT}/{PARENT}/{stranger}");
+    let answer = sidecar.http.get(sidecar.url(&path)).send().await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), json(&cast.bid(9, &block())));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_bid_below_the_least_that_a_validator_takes_is_left() {
+    let cast = Cast::new();
+    let relay = RelayStandIn::start().await;
+    relay.says("builder/header", Says::Json(200, json(&cast.bid(5, &block()))));
+    for (all, own, expected) in
+        [(5, None, Some(5)), (6, None, None), (6, Some(5), Some(5)), (0, Some(6), None)]
+    {
+        let wei = |wei: u64| Wei(alloy_primitives::U256::from(wei));
+        let validators = wants(&cast, |wants| wants.min_bid_wei = own.map(wei));
+        let sidecar = Sidecar::start_with(&cast, vec![mev_boost(&relay.url)], false, |config| {
+            config.validators = validators;
+            config.min_bid_wei = wei(all);
+        })
+        .await;
+        assert_eq!(served(&sidecar, &cast).await, expected, "{all} {own:?}");
+        sidecar.stop().await;
+    }
 }
 
 #[tokio::test]

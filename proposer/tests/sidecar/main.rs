@@ -9,8 +9,13 @@
 
 mod beacon_stand_in;
 mod blocks;
+mod breaker;
 mod delegations;
 mod deliveries;
 mod headers;
+mod market;
 mod network;
 mod relay_stand_in;
+#[path = "../../../crates/signer/tests/stand_ins/mod.rs"]
+mod signer_stand_ins;
+mod signers;

@@ -12,13 +12,14 @@ use earnest_builder_types::{
 };
 use earnest_client::{HeaderWithProofs, install_tls_provider};
 use earnest_journal::{Journal, Options};
+use earnest_proposer::breaker::BreakerConfig;
 use earnest_proposer::{Config, GatewayConfig, Running, SourceConfig, delegation_record, start_with_signer};
 use earnest_protocol::objects::{
     Constraint, ConstraintsMessage, Delegation, InclusionProof, SignedConstraints, SlotAllocation,
 };
 use earnest_protocol::signing::{EcdsaSecret, Network, Signed};
 use earnest_protocol::window::Fraction;
-use earnest_protocol::{RollupId, Slot};
+use earnest_protocol::{RollupId, Slot, Wei};
 use earnest_signer::LocalBls;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -101,6 +102,17 @@ impl Cast {
 
 /// A bid for a block of these transactions, signed by `relay`.
 pub(crate) fn bid(relay: &SecretKey, value: u64, parent_hash: B256, block: &[Bytes]) -> SignedBuilderBid {
+    bid_at(relay, value, parent_hash, block, 1)
+}
+
+/// The same for a block of this timestamp.
+pub(crate) fn bid_at(
+    relay: &SecretKey,
+    value: u64,
+    parent_hash: B256,
+    block: &[Bytes],
+    timestamp: u64,
+) -> SignedBuilderBid {
     let header = ExecutionPayloadHeader::Deneb(ExecutionPayloadHeaderDeneb {
         parent_hash,
         fee_recipient: Address::ZERO,
@@ -111,7 +123,7 @@ pub(crate) fn bid(relay: &SecretKey, value: u64, parent_hash: B256, block: &[Byt
         block_number: 1,
         gas_limit: 30_000_000,
         gas_used: 0,
-        timestamp: 1,
+        timestamp,
         extra_data: Default::default(),
         base_fee_per_gas: U256::from(7),
         block_hash: B256::from(U256::from(value)),
@@ -155,11 +167,11 @@ pub(crate) async fn nobody() -> Url {
 }
 
 pub(crate) fn earnest(url: &Url, pubkey: BlsPublicKey) -> SourceConfig {
-    SourceConfig { url: url.clone(), pubkey: Some(pubkey), earnest: true }
+    SourceConfig { url: url.clone(), name: None, pubkey: Some(pubkey), earnest: true }
 }
 
 pub(crate) fn mev_boost(url: &Url) -> SourceConfig {
-    SourceConfig { url: url.clone(), pubkey: None, earnest: false }
+    SourceConfig { url: url.clone(), name: None, pubkey: None, earnest: false }
 }
 
 pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -> Config {
@@ -170,9 +182,15 @@ pub(crate) fn config(data_dir: &Path, beacon: Url, sources: Vec<SourceConfig>) -
         network: NETWORK,
         sources,
         gateway: None,
+        market: None,
         keys: None,
+        commit_boost: None,
+        web3signer: None,
         opted_in: Vec::new(),
         registry: None,
+        validators: Vec::new(),
+        min_bid_wei: Wei::default(),
+        breaker: BreakerConfig::default(),
         seal: Fraction(1, 2),
         header_limit_ms: HEADER_LIMIT_MS,
         header_latest: Fraction(1, 4),

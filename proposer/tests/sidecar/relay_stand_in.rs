@@ -30,6 +30,10 @@ pub(crate) enum Says {
     Silence,
     /// The start of an answer, and then nothing.
     Stall,
+    /// The start of an answer, and then the connection is closed.
+    Breaks,
+    /// This body with status 200, after a while.
+    LateJson(Duration, Vec<u8>),
     /// This status, without a body, after a while.
     Late(Duration, u16),
     /// What a function makes of the request.
@@ -52,7 +56,10 @@ pub(crate) struct RelayStandIn {
 }
 
 /// Routes by the part of the path that tells them apart.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 11] = [
+    "market/bids",
+    "market/auctions",
+    "ordering/v1/rollups",
     "header_with_proofs",
     "builder/header",
     "relay/constraints",
@@ -125,6 +132,16 @@ async fn answer(State(relay): State<RelayStandIn>, request: Request<Body>) -> Re
             let forever = futures::stream::pending();
             let body = Body::from_stream(futures::StreamExt::chain(start, forever));
             Response::builder().header("content-type", "application/json").body(body).unwrap()
+        }
+        Some(Says::Breaks) => {
+            let start = Bytes::from_static(b"{\"version\":\"deneb\",");
+            let pieces = futures::stream::iter([Ok(start), Err(std::io::Error::other("closed"))]);
+            let response = Response::builder().header("content-type", "application/json");
+            response.body(Body::from_stream(pieces)).unwrap()
+        }
+        Some(Says::LateJson(after, body)) => {
+            tokio::time::sleep(after).await;
+            respond(200, "application/json", body)
         }
         Some(Says::Answer(make)) => {
             let (status, body) = make(&body);
