@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_rpc_types_eth::{TransactionInput, TransactionReceipt, TransactionRequest};
+use alloy_rpc_types_eth::{Block, TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::{SolCall, SolError, SolEvent, SolValue};
 use earnest_bindings::{OrderingSlasher, Registry};
 use earnest_builder_types::bls::SecretKey;
@@ -34,6 +34,8 @@ const ETHER: u128 = 1_000_000_000_000_000_000;
 /// What the operator puts up, and what an equivocation costs on the devnet.
 const COLLATERAL: u128 = 3 * ETHER;
 const PENALTY: u128 = ETHER;
+/// What our transactions offer over the base fee, wei.
+const TIP: u64 = 1_000_000_000;
 const ROLLUP: RollupId = RollupId(42_069);
 /// Validators; the devnet's own operator has the first two, ours the others.
 const VALIDATORS: u64 = 4;
@@ -181,10 +183,14 @@ impl Slashing {
         self.counts_from(&opted_in).await
     }
 
+    async fn block_of(&self, receipt: &TransactionReceipt) -> Block {
+        let number = receipt.block_number.unwrap();
+        self.network.execution.rpc().block(number.into()).await.unwrap().unwrap()
+    }
+
     /// The first epoch whose proposers are judged by a state that has this transaction.
     async fn counts_from(&self, receipt: &TransactionReceipt) -> u64 {
-        let number = receipt.block_number.unwrap();
-        let block = self.network.execution.rpc().block(number.into()).await.unwrap().unwrap();
+        let block = self.block_of(receipt).await;
         let clock = self.network.beacon.clock();
         let epoch = clock.epoch_of(clock.slot_at(block.header.timestamp * 1_000).unwrap());
         epoch + 1 + self.network.ready().optin_delay
@@ -203,7 +209,9 @@ impl Slashing {
             self.call("Registry", &Registry::getOperatorDataCall { registrationRoot: self.root }).await;
         assert_eq!(data.collateralWei.to::<u128>(), COLLATERAL - PENALTY);
         assert!(!data.slashedAt.is_zero());
-        let spent = U256::from(u128::from(receipt.gas_used) * receipt.effective_gas_price);
+        // Not by the receipt's price: EthereumJS leaves the base fee out of it.
+        let base = self.block_of(&receipt).await.header.base_fee_per_gas.unwrap();
+        let spent = U256::from(receipt.gas_used * (base + TIP));
         assert_eq!(self.balance(challenger.address()).await + spent - before, U256::from(PENALTY / 5));
         assert_eq!(self.balance(Address::ZERO).await - burnt, U256::from(PENALTY / 2));
         let logs = receipt.inner.logs().iter();

@@ -1,6 +1,8 @@
 //! What every role needs to know of the L1 it stands on: the time in slots, who proposes them, and typed
 //! clients of beacon nodes and of an execution client.
 //!
+//! [`registry`] follows the contracts: who is opted in.
+//!
 //! [`SlotClock`], [`Lookahead`] and [`agreement`] are pure: they are told the time and the answers of the nodes. The clients
 //! bound every answer in bytes and every call in time, and take several beacon nodes where there are several:
 //! [`agreement`] judges, once a slot, which of them to believe.

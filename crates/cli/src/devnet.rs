@@ -10,7 +10,7 @@ use earnest_client::{
     inclusion::InclusionFinding,
 };
 use earnest_devnet::{
-    Network, NetworkOptions, Ready,
+    MAX_OPTED_IN, Network, NetworkOptions, Ready,
     promises::{Promises, Seen, Verdict, follow, sealed_by},
     traffic::{Executor, Searcher},
     validator::{Outcome, Report},
@@ -36,7 +36,7 @@ pub(crate) struct DevnetArgs {
     /// Validators.
     #[arg(long, default_value_t = 4)]
     validators: u64,
-    /// How many of the validators are opted in; all unless said.
+    /// How many of the validators are opted in: 256 at most, and unless said, as many as there are.
     #[arg(long)]
     opted_in: Option<u64>,
     /// Chain id of a rollup whose order an execution client (anvil) executes; may be repeated. Nonces and balances are
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: DevnetArgs) -> Result<ExitCode, Failure> {
     let options = NetworkOptions {
         slot_ms: args.slot_ms,
         validators: args.validators,
-        opted_in: args.opted_in.unwrap_or(args.validators),
+        opted_in: args.opted_in.unwrap_or(args.validators.min(MAX_OPTED_IN)),
         rollups: args.rollups.clone(),
         bare_rollups: args.bare_rollups.clone(),
         data_dir: args.data_dir.clone(),

@@ -15,6 +15,8 @@ use earnest_signer::sign_transaction;
 
 /// Tip offered, wei per gas.
 const TIP: u128 = 1_000_000_000;
+/// Gas that calls have at hand beyond what they use: the Registry refuses a slash that leaves a slasher too little.
+const AT_HAND: u64 = 500_000;
 /// Pause between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -192,13 +194,15 @@ impl L1Account {
         waited.unwrap_or_else(|_| Err(refused.map_or(L1Error::NotIncluded { hash, limit }, L1Error::Chain)))
     }
 
-    /// Sends a call with as much gas as it takes now and a fifth more, and waits for its block.
+    /// Sends a call with as much gas as it takes now and some more, and waits for its block. What is not used is not paid;
+    /// and some execution clients (EthereumJS) estimate what is used, which is less than the contracts want at hand.
     ///
     /// # Errors
     /// [`L1Error`].
     pub async fn execute(&self, call: &Call, limit: Duration) -> Result<TransactionReceipt, L1Error> {
         let gas = self.estimate(call).await?;
-        let hash = self.send(call, self.nonce().await?, gas.saturating_add(gas / 5)).await?;
+        let hash =
+            self.send(call, self.nonce().await?, gas.saturating_add(gas / 5).saturating_add(AT_HAND)).await?;
         self.included(hash, limit).await
     }
 

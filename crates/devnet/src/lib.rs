@@ -11,5 +11,5 @@ pub mod promises;
 pub mod traffic;
 pub mod validator;
 
-pub use network::{Network, NetworkError, NetworkOptions, Ready, ReadyOperator};
+pub use network::{MAX_OPTED_IN, Network, NetworkError, NetworkOptions, Ready, ReadyOperator};
 pub use process::ProcessError;

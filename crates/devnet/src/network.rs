@@ -30,10 +30,10 @@ use crate::{
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
     validator::{ValidatorOptions, Validators},
 };
-use contracts::{Deployment, MAX_OPTED_IN, parameters};
+use contracts::{Deployment, parameters};
 use roles::{Keys, OPTIN_DELAY, Plan, users};
 
-pub use contracts::ReadyOperator;
+pub use contracts::{MAX_OPTED_IN, ReadyOperator};
 
 /// Wei of each funded account: 10,000 ether.
 const FUNDS: U256 = U256::from_limbs([0x3cb2_6b9b_3ca4_0000, 0x21e, 0, 0]);

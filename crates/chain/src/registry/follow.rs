@@ -139,6 +139,12 @@ struct Published {
     decided: Arc<BTreeMap<Epoch, Arc<OptedIn>>>,
 }
 
+impl Published {
+    fn nothing(standing: Standing) -> Self {
+        Self { standing, tip: None, state: Arc::default(), decided: Arc::default() }
+    }
+}
+
 /// What is known of the Registry, for whoever asks. Clones see the same.
 #[derive(Debug, Clone)]
 pub struct RegistryView {
@@ -215,12 +221,7 @@ impl Follower {
     ) -> Result<(Self, RegistryView), ChainError> {
         config.check()?;
         let client = ExecutionClient::new(config.execution.clone())?;
-        let (published, receiver) = watch::channel(Published {
-            standing: Standing::CatchingUp,
-            tip: None,
-            state: Arc::default(),
-            decided: Arc::default(),
-        });
+        let (published, receiver) = watch::channel(Published::nothing(Standing::CatchingUp));
         let view = RegistryView { optin_delay: config.optin_delay, published: receiver };
         let (contracts, range) = (config.contracts(), config.logs_range);
         let follower = Self {
@@ -402,6 +403,8 @@ impl Follower {
         // The checkpoint, if it is older, may still be on the chain.
         self.fold = None;
         self.written = None;
+        let standing = Standing::Faulty(Misfit::TooDeep.to_string());
+        self.published.send_replace(Published::nothing(standing));
         Err(misfit(Misfit::TooDeep))
     }
 

@@ -194,6 +194,28 @@ async fn an_old_chain_is_read_in_ranges_that_the_node_allows_and_a_restart_goes_
 }
 
 #[tokio::test]
+async fn a_chain_that_changes_deeper_than_can_be_undone_is_read_again_from_its_beginning() {
+    let l1 = L1::start().await;
+    let (call, root) = register(&[(1, OWNER)]);
+    let transaction = l1.transaction(REGISTRY, call);
+    l1.block(0, vec![(transaction, log::registered(root, 100, OWNER))]);
+    for _ in 0..200 {
+        l1.block(0, vec![]);
+    }
+    let mut following = Following::start(&l1, None);
+    following.caught_up(&l1).await;
+    assert!(following.view.state().operator(&root).is_some());
+    l1.reorganise(201);
+    for _ in 0..190 {
+        l1.block(0, vec![]);
+    }
+    following.caught_up(&l1).await;
+    assert!(following.view.state().operator(&root).is_none());
+    assert_eq!(following.view.tip().unwrap().number, 190);
+    following.end().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_together_is_not_taken_and_asked_again() {
     let l1 = L1::start().await;
     let (call, root) = register(&[(1, OWNER)]);

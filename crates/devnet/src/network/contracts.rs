@@ -28,7 +28,7 @@ use super::{NetworkError, roles::Keys};
 use crate::execution::ExecutionNode;
 
 /// Most validators of the operator: those that one transaction can register.
-pub(super) const MAX_OPTED_IN: u64 = 256;
+pub const MAX_OPTED_IN: u64 = 256;
 /// What the operator puts up, wei: four ether.
 const COLLATERAL: u128 = 4_000_000_000_000_000_000;
 /// What the operator can bid with, wei: ten ether.
