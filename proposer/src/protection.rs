@@ -114,7 +114,7 @@ pub enum ImportError {
     #[error("slot {} of {} was signed twice with different roots: {first} and {second}", .place.0, .place.1)]
     Conflict {
         /// The place.
-        place: Place,
+        place: Box<Place>,
         /// One root.
         first: B256,
         /// The other.
@@ -122,7 +122,7 @@ pub enum ImportError {
     },
     /// A delegation that is not what the entry around it says.
     #[error("the delegation at slot {} of {} does not have the root that stands beside it", .0.0, .0.1)]
-    OtherRoot(Place),
+    OtherRoot(Box<Place>),
     /// The record refused.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -273,13 +273,13 @@ fn check<'a>(log: &dyn Log, file: &'a Interchange, network: &Network) -> Result<
             if let Some(message) = &signed.delegation {
                 let root = network.message_root(message).map_err(RecordError::from)?;
                 if (message.slot, message.proposer) != place || root != signed.signing_root {
-                    return Err(ImportError::OtherRoot(place));
+                    return Err(ImportError::OtherRoot(Box::new(place)));
                 }
             }
             match seen.get(&place) {
                 Some(other) if other.signing_root != signed.signing_root => {
                     let (first, second) = (other.signing_root, signed.signing_root);
-                    return Err(ImportError::Conflict { place, first, second });
+                    return Err(ImportError::Conflict { place: Box::new(place), first, second });
                 }
                 Some(other) if other.delegation.is_some() => {}
                 Some(_) | None => {
@@ -295,7 +295,7 @@ fn check<'a>(log: &dyn Log, file: &'a Interchange, network: &Network) -> Result<
             Some(root) if root == signed.signing_root => places.known = places.known.saturating_add(1),
             Some(first) => {
                 let second = signed.signing_root;
-                return Err(ImportError::Conflict { place, first, second });
+                return Err(ImportError::Conflict { place: Box::new(place), first, second });
             }
         }
     }

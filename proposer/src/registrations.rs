@@ -76,7 +76,7 @@ pub fn sort(media: Media, body: &Bytes, wishes: &Wishes, sources: usize) -> Resu
 fn read_json(body: &[u8]) -> Result<Vec<(SignedValidatorRegistration, &[u8])>, BadRegistrations> {
     let bad = |error: serde_json::Error| BadRegistrations::Json(error.to_string());
     let raw: Vec<&RawValue> = serde_json::from_slice(body).map_err(bad)?;
-    let read = |raw: &'_ RawValue| Ok(serde_json::from_str(raw.get()).map_err(bad)?);
+    let read = |raw: &'_ RawValue| serde_json::from_str(raw.get()).map_err(bad);
     raw.into_iter().map(|raw| Ok((read(raw)?, raw.get().as_bytes()))).collect()
 }
 

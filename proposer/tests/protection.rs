@@ -421,7 +421,7 @@ fn a_record_moves_to_another_host_and_back_as_the_same_file() {
     let again = protection::import(&other, &file, &NETWORK, None).unwrap();
     assert_eq!((again.added, again.known), (0, 3));
 
-    let mut expected = file.clone();
+    let mut expected = file;
     for key in &mut expected.data {
         key.floor = key.signed_delegations.iter().map(|signed| signed.slot).max();
     }

@@ -3,6 +3,7 @@
 mod gateway;
 mod open_loop;
 mod relay;
+mod sidecar;
 
 use clap::Subcommand;
 use url::Url;
@@ -16,6 +17,8 @@ pub(crate) enum LoadCommand {
     Gateway(gateway::GatewayLoad),
     /// Ask a relay for headers and the like, or post blocks and registrations, and measure it.
     Relay(Box<relay::RelayLoad>),
+    /// Ask a proposer sidecar that runs in this process for headers, and measure what it adds.
+    Sidecar(sidecar::SidecarLoad),
 }
 
 impl LoadCommand {
@@ -23,6 +26,8 @@ impl LoadCommand {
     pub(crate) fn log_level(&self) -> &'static str {
         match self {
             Self::Gateway(_) => "warn",
+            // The sidecar's logs are part of what it costs; a beacon node is missing on purpose.
+            Self::Sidecar(_) => "error,earnest_proposer::get_header=info",
             Self::Relay(options) => options.log_level(),
         }
     }
@@ -36,6 +41,7 @@ pub(crate) async fn run(command: LoadCommand) -> Result<(), Failure> {
     match command {
         LoadCommand::Gateway(options) => gateway::run(&options).await,
         LoadCommand::Relay(options) => relay::run(&options).await,
+        LoadCommand::Sidecar(options) => sidecar::run(&options).await,
     }
 }
 

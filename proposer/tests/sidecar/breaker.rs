@@ -54,7 +54,7 @@ impl Stage {
     async fn until_ready(&self) {
         let asking = async {
             while self.sidecar.running.health().ready().is_err() {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap();
