@@ -274,7 +274,7 @@ impl Host {
             Mortal { journal: self.journal.clone(), crash, writes: Mutex::default(), dead: Mutex::default() };
         let log: Arc<dyn Log> = Arc::new(mortal);
         let watched = Watched(LocalBls::new(secrets()), self.witness.clone());
-        let keys = OwnKeys::new(Arc::new(watched), Arc::clone(&log), &[]);
+        let keys = OwnKeys::new(Arc::new(watched), Arc::clone(&log));
         let signer = ProtectedSigner::new(log, keys, NETWORK);
         let message = delegation(key, slot, variant);
         self.asked.insert(NETWORK.message_root(&message).unwrap(), (key, slot, variant));

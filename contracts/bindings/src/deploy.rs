@@ -356,7 +356,8 @@ mod tests {
             change(&mut parameters);
             plan(&parameters).unwrap_err().to_string()
         };
-        let cases: [(fn(&mut Parameters), &str); 10] = [
+        type Change = fn(&mut Parameters);
+        let cases: [(Change, &str); 10] = [
             (|it| it.slot_ms = 0, "slot_ms"),
             (|it| it.registrar = Address::ZERO, "registrar"),
             (|it| it.registry.min_collateral_wei = 0, "min_collateral_wei"),

@@ -161,7 +161,7 @@ fn greet(network: &Network) {
 
 /// Whole ether, and what is left of it to three places.
 fn ether(wei: Wei) -> String {
-    let milli = wei.0 / U256::from(1_000_000_000_000_000_u64);
+    let (milli, _) = wei.0.div_rem(U256::from(1_000_000_000_000_000_u64));
     let (whole, rest) = milli.div_rem(U256::from(1_000));
     if rest.is_zero() { whole.to_string() } else { format!("{whole}.{rest:03}") }
 }

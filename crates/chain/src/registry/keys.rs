@@ -65,6 +65,7 @@ pub(super) fn signed_keys(
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use alloy_primitives::Bytes;
     use earnest_bindings::Registry;

@@ -118,7 +118,7 @@ fn looked_up(blocks: &[BlockEvents]) -> BTreeMap<BlsPublicKey, (B256, Address)> 
                 Event::CollateralClaimed { root: it } if it == root => Some(U256::ZERO),
                 _ => None,
             })
-            .last()
+            .next_back()
             .unwrap_or(*collateral);
         let committer = after()
             .filter_map(|event| match event {
@@ -126,7 +126,7 @@ fn looked_up(blocks: &[BlockEvents]) -> BTreeMap<BlsPublicKey, (B256, Address)> 
                 Event::OptedOut { root: it } if it == root => Some(None),
                 _ => None,
             })
-            .last()
+            .next_back()
             .flatten();
         if let Some(committer) = committer
             && !gone
