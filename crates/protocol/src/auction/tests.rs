@@ -665,6 +665,19 @@ fn wrong_winners_are_shown_with_the_better_set() {
     }
 }
 
+#[test]
+fn a_long_list_of_winners_is_wrong_and_no_work() {
+    let mut auction = Auction::honest();
+    let winners = auction.outcome().winners.clone();
+    auction.outcome().winners.extend((0..20_000_u32).map(|at| keccak256(at.to_be_bytes())));
+    let findings = auction.verify().findings;
+    assert!(
+        matches!(&findings[..], [Finding::Winners { stated_wei: None, best, .. }] if *best == winners),
+        "{} findings",
+        findings.len()
+    );
+}
+
 /// One change to an honest auction, and what it shows.
 type Case = (&'static str, fn(&mut Auction), fn(&Finding) -> bool);
 

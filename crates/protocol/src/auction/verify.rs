@@ -1,8 +1,8 @@
 //! Whether what a relay published of an auction is what its bids amount to.
 
 use super::{
-    AuctionOutcome, AuctionRecord, AuctionStatus, BidFault, BidKind, BidTerms, Clearing, HeldAck, MatchFault,
-    NamedBid, Operator, PublishedBid, Sale, Won, admit, award, check_match, clear,
+    AuctionOutcome, AuctionRecord, AuctionStatus, BidFault, BidKind, BidTerms, Clearing, HeldAck,
+    MAX_ROLLUPS, MatchFault, NamedBid, Operator, PublishedBid, Sale, Won, admit, award, check_match, clear,
 };
 use crate::{
     BlsPublicKey, RollupId, Slot, Wei,
@@ -281,7 +281,9 @@ pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
     audit.held();
     let sale = audit.sale.clone();
     let best = audit.winners(&sale, &bids);
-    let stated = award(&sale, &bids, &outcome.winners);
+    // More than there are rollups cannot win, and are told; a long list is no work.
+    let few = outcome.winners.get(..MAX_ROLLUPS).unwrap_or(&outcome.winners);
+    let stated = award(&sale, &bids, few);
     let matches = audit.matches(&stated.winners);
     audit.result(&stated.refused(&matches));
     audit.other_results();
@@ -301,7 +303,7 @@ struct Audit<'a> {
     domain: MarketDomain,
     window: &'a Window,
     sale: Sale,
-    operators: &'a [Operator],
+    operators: BTreeMap<B256, &'a Operator>,
     findings: Vec<Finding>,
     unshown: Vec<Unshown>,
 }
@@ -315,7 +317,12 @@ impl<'a> Audit<'a> {
             domain: MarketDomain { chain_id: public.network.chain_id, market: public.market },
             window: public.window.unwrap_or(&public.record.window),
             sale: Sale::of(public.rollups.unwrap_or(&outcome.rollups), public.relay),
-            operators: public.operators.unwrap_or(&outcome.operators),
+            operators: public
+                .operators
+                .unwrap_or(&outcome.operators)
+                .iter()
+                .map(|operator| (operator.registration_root, operator))
+                .collect(),
             findings: Vec::new(),
             unshown: Vec::new(),
         }
@@ -362,7 +369,7 @@ impl<'a> Audit<'a> {
     }
 
     fn operator(&self, root: B256) -> Option<&'a Operator> {
-        self.operators.iter().find(|operator| operator.registration_root == root)
+        self.operators.get(&root).copied()
     }
 
     fn terms(&self, published: &PublishedBid, kind: BidKind) -> BidTerms<'_> {
