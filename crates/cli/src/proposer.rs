@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_command_it_is_the_sidecar_and_needs_its_file() {
-        assert!(call(&[]).await.unwrap_err().contains("--config"));
+        assert!(parse(&[]).unwrap_err().to_string().contains("--config"));
         assert!(parse(&["--config", "x", "protection", "export", "y"]).is_err());
         assert!(call(&["--config", "/no/such/file"]).await.unwrap_err().contains("/no/such/file"));
     }
