@@ -129,12 +129,14 @@ struct Acknowledged {
     ack: SignedBidAck,
 }
 
-/// Keeps a bid before it is posted. Blocks.
+/// Keeps bids, all or none, before they are posted. Blocks.
 ///
 /// # Errors
 /// The journal's refusal.
-pub fn keep_bid(log: &dyn Log, bid: &SignedBid) -> Result<(), RecordError> {
-    log.append_next(Batch::record(BID, serde_json::to_vec(bid)?))?;
+pub fn keep_bids(log: &dyn Log, bids: &[SignedBid]) -> Result<(), RecordError> {
+    let record = |bid: &SignedBid| Ok(Record { kind: BID, body: serde_json::to_vec(bid)?.into() });
+    let records = bids.iter().map(record).collect::<Result<_, serde_json::Error>>()?;
+    log.append_next(Batch { records, claims: Vec::new() })?;
     Ok(())
 }
 

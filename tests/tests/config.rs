@@ -235,8 +235,10 @@ fn the_commands_of_the_documentation_exist() {
     let roles = ["gateway", "relay", "proposer"];
     let mut all = calls(&readme);
     assert!(all.len() >= 3, "README.md calls the binary {} times", all.len());
-    let relay = std::fs::read_to_string(repository().join("relay/README.md")).unwrap();
-    all.extend(calls(&relay));
+    for of_role in ["relay", "proposer"] {
+        let text = std::fs::read_to_string(repository().join(of_role).join("README.md")).unwrap();
+        all.extend(calls(&text));
+    }
     for role in roles {
         let of_role = calls(&text_of(role));
         assert_eq!(of_role.len(), 1, "config/{role}.toml says how it is used");

@@ -145,3 +145,56 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Whole {
+        #[command(flatten)]
+        proposer: ProposerArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<ProposerArgs, clap::Error> {
+        Whole::try_parse_from([&["proposer"], arguments].concat()).map(|whole| whole.proposer)
+    }
+
+    async fn call(arguments: &[&str]) -> Result<ExitCode, String> {
+        run(parse(arguments).unwrap()).await.map_err(|failure| failure.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_record_goes_out_and_comes_in_with_a_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let text = format!(
+            "data_dir = {:?}\nbeacon = [\"http://127.0.0.1:9\"]\nfree_space_floor = 0\n\
+             [network]\ngenesis_fork_version = \"0x10000910\"\nchain_id = 560048\n\
+             [[relays]]\nurl = \"http://127.0.0.1:9\"\n",
+            path("record")
+        );
+        std::fs::write(path("p.toml"), text).unwrap();
+        let (config, file, again) = (path("p.toml"), path("out.json"), path("again.json"));
+        let protection = |command: &'static str| vec!["protection", command, "--config", &config];
+        call(&[protection("export"), vec![&file]].concat()).await.unwrap();
+        let refused = call(&[protection("export"), vec![&file]].concat()).await.unwrap_err();
+        assert!(refused.contains("out.json"), "never over a backup: {refused}");
+        let refused = call(&[protection("import"), vec![&file]].concat()).await.unwrap_err();
+        assert!(refused.contains("give --floor"), "without a beacon node the floor is not known: {refused}");
+        call(&[protection("import"), vec![&file, "--floor", "900"]].concat()).await.unwrap();
+        call(&[protection("export"), vec![&again]].concat()).await.unwrap();
+        let record: Interchange = serde_json::from_slice(&std::fs::read(&again).unwrap()).unwrap();
+        assert_eq!(record.metadata.floor.map(|slot| slot.0), Some(900));
+        std::fs::write(&file, "{}").unwrap();
+        assert!(call(&[protection("import"), vec![&file, "--floor", "1"]].concat()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn without_a_command_it_is_the_sidecar_and_needs_its_file() {
+        assert!(parse(&[]).unwrap_err().to_string().contains("--config"));
+        assert!(parse(&["--config", "x", "protection", "export", "y"]).is_err());
+        assert!(call(&["--config", "/no/such/file"]).await.unwrap_err().contains("/no/such/file"));
+    }
+}

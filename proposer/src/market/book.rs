@@ -19,6 +19,14 @@ pub struct Booked {
     pub ack: Option<SignedBidAck>,
 }
 
+impl Booked {
+    /// Whether it takes a winner's place.
+    #[must_use]
+    pub fn is_match(&self) -> bool {
+        self.bid.message.matches != B256::ZERO
+    }
+}
+
 /// What is known of one slot's auction.
 #[derive(Debug, Clone, Default)]
 pub struct SlotBook {

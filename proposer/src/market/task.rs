@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use earnest_client::ClientError;
-use earnest_protocol::auction::{AuctionRecord, AuctionStatus, Sale};
+use earnest_protocol::auction::{AuctionOutcome, AuctionRecord, AuctionStatus, Sale};
 use earnest_protocol::objects::{OrderingBid, SignedBid, SignedBidAck};
 use earnest_protocol::signing::SigningError;
 use earnest_protocol::window::Window;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::allotment::{Market, has_no_auction};
 use super::audit::Verdict;
-use super::policy::{OpenSlot, PlannedBid};
+use super::policy::{BiddingPolicy, OpenSlot, PlannedBid};
 use crate::delegation_plan::Duty;
 use crate::delegation_record;
 use crate::protected_signer::SignError;
@@ -114,7 +114,7 @@ impl MarketTask {
                 && !done.matched.contains(&slot)
             {
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.first_refusal(duty, &epoch).await;
+                let outcome = self.first_refusal(duty, &epoch, done).await;
                 Self::report(slot, "match", outcome, &mut done.matched);
             }
         }
@@ -153,59 +153,44 @@ impl MarketTask {
         done: &mut Done,
     ) -> Result<bool, BidError> {
         let slot = window.slot;
-        let unacknowledged = self.market.book.lock().unacknowledged(slot);
-        for bid in unacknowledged {
-            let hash = bid.message.hash(&self.market.domain());
-            if !done.refused.contains(&hash)
-                && let Err(error) = self.post(&bid).await
-            {
-                if error.is_final() {
-                    done.refused.insert(hash);
-                }
-                return Err(error);
-            }
+        let is_new = self.market.book.lock().bids(slot).next().is_none();
+        if is_new && !done.considered.contains(&slot) {
+            let sale = match self.sale(slot).await {
+                Ok(sale) => sale,
+                Err(BidError::Relay(error)) if has_no_auction(&error) => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            let left = self.left(epoch);
+            let planned = self.market.policy.bids(&OpenSlot { slot, own, sale: &sale }, left);
+            let affordable = within(left, planned.into_iter().map(|planned| (planned, B256::ZERO)));
+            self.book(window, "bid", 0, &affordable).await?;
         }
-        if done.considered.contains(&slot) || self.market.book.lock().bids(slot).next().is_some() {
-            return Ok(true);
-        }
-        let sale = match self.sale(slot).await {
-            Ok(sale) => sale,
-            Err(BidError::Relay(error)) if has_no_auction(&error) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        let left = self.left(epoch);
-        let planned = self.market.policy.bids(&OpenSlot { slot, own, sale: &sale }, left);
-        let mut left = left;
-        for (index, planned) in (0..NONCES_PER_SLOT).zip(planned) {
-            let Some(after) = left.checked_sub(planned.amount_wei) else { break };
-            left = after;
-            self.place(window, &planned, B256::ZERO, index).await?;
-        }
-        Ok(true)
+        self.post_all(slot, &mut done.refused).await
     }
 
     /// Takes the place of winners in a slot of ours. True once nothing is left to do.
-    async fn first_refusal(&self, duty: &Duty, epoch: &std::ops::Range<u64>) -> Result<bool, BidError> {
+    async fn first_refusal(
+        &self,
+        duty: &Duty,
+        epoch: &std::ops::Range<u64>,
+        done: &mut Done,
+    ) -> Result<bool, BidError> {
         let slot = duty.window.slot;
-        let record: AuctionRecord = match self.market.relay.auction(slot.0).await {
-            Ok(record) => record,
-            Err(error) if has_no_auction(&error) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(outcome) = record.outcome.filter(|_| record.status == AuctionStatus::Closed) else {
-            return Ok(record.status != AuctionStatus::Open);
-        };
-        let account = self.market.account.address();
-        let winners = outcome.bids.iter().filter(|bid| outcome.winners.contains(&bid.hash));
-        for (index, winner) in (NONCES_PER_SLOT..).zip(winners) {
-            let message = &winner.bid.message;
-            let amount_wei = u128::try_from(message.amount_wei.0).unwrap_or(u128::MAX);
-            let planned = PlannedBid { rollup_ids: message.rollup_ids.clone(), amount_wei };
-            if message.account != account && self.market.policy.matches(&planned, self.left(epoch)) {
-                self.place(&duty.window, &planned, winner.hash, index).await?;
-            }
+        let is_new = !self.market.book.lock().bids(slot).any(|(_, booked)| booked.is_match());
+        if is_new {
+            let record: AuctionRecord = match self.market.relay.auction(slot.0).await {
+                Ok(record) => record,
+                Err(error) if has_no_auction(&error) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(outcome) = record.outcome.filter(|_| record.status == AuctionStatus::Closed) else {
+                return Ok(record.status != AuctionStatus::Open);
+            };
+            let policy = &*self.market.policy;
+            let matches = wanted(policy, &outcome, self.market.account.address(), self.left(epoch));
+            self.book(&duty.window, "match", NONCES_PER_SLOT, &matches).await?;
         }
-        Ok(true)
+        self.post_all(slot, &mut done.refused).await
     }
 
     /// Whether the relay still shows the result that it showed before.
@@ -239,24 +224,41 @@ impl MarketTask {
         Ok(Sale::of(&rollups.rollups, relay))
     }
 
-    async fn place(
+    /// Makes bids durable, all or none, to be posted afterwards.
+    async fn book(
         &self,
         window: &Window,
-        planned: &PlannedBid,
-        matches: B256,
-        index: u32,
+        what: &str,
+        first_nonce: u32,
+        planned: &[(PlannedBid, B256)],
     ) -> Result<(), BidError> {
-        let (slot, wei) = (window.slot, planned.amount_wei);
-        let what = if matches == B256::ZERO { "bid" } else { "match" };
-        if self.market.config.dry_run {
-            tracing::info!(%slot, what, rollups = ?planned.rollup_ids, wei, "dry run: would be made");
+        let slot = window.slot;
+        let made = if self.market.config.dry_run { "dry run: would be made" } else { "made" };
+        for (planned, _) in planned {
+            tracing::info!(%slot, what, rollups = ?planned.rollup_ids, wei = planned.amount_wei, "{made}");
+        }
+        if self.market.config.dry_run || planned.is_empty() {
             return Ok(());
         }
+        let nonces = first_nonce..first_nonce.saturating_add(NONCES_PER_SLOT);
+        let sign = |(nonce, (planned, matches)): (u32, &(PlannedBid, B256))| {
+            let bid = self.ordering_bid(window, planned, *matches, nonce);
+            SignedBid::sign(bid, &self.market.account, &self.market.domain())
+        };
+        let bids: Vec<SignedBid> = nonces.zip(planned).map(sign).collect::<Result<_, SigningError>>()?;
+        let durable = bids.clone();
+        self.market.record.write(move |log| delegation_record::keep_bids(log, &durable)).await?;
+        let mut book = self.market.book.lock();
+        bids.into_iter().for_each(|bid| book.booked(bid));
+        Ok(())
+    }
+
+    fn ordering_bid(&self, window: &Window, planned: &PlannedBid, matches: B256, nonce: u32) -> OrderingBid {
         let gateway = &self.market.gateway;
-        let bid = OrderingBid {
-            slot,
+        OrderingBid {
+            slot: window.slot,
             rollup_ids: planned.rollup_ids.clone(),
-            amount_wei: Wei(U256::from(wei)),
+            amount_wei: Wei(U256::from(planned.amount_wei)),
             account: self.market.account.address(),
             registration_root: self.market.config.registration_root,
             committer: gateway.committer,
@@ -264,15 +266,30 @@ impl MarketTask {
             delegate: gateway.delegate,
             url: gateway.url.clone(),
             matches,
-            nonce: (slot.0 << 16) | u64::from(index),
+            nonce: (window.slot.0 << 16) | u64::from(nonce),
             expiry: window.slot_ms.div_ceil(1000),
-        };
-        let signed = SignedBid::sign(bid, &self.market.account, &self.market.domain())?;
-        let durable = signed.clone();
-        self.market.record.write(move |log| delegation_record::keep_bid(log, &durable)).await?;
-        self.market.book.lock().booked(signed.clone());
-        tracing::info!(%slot, what, rollups = ?planned.rollup_ids, wei, "made");
-        self.post(&signed).await
+        }
+    }
+
+    /// Posts what the relay has not acknowledged; one that it refuses does not keep the others back. True once nothing is left.
+    async fn post_all(&self, slot: Slot, refused: &mut BTreeSet<B256>) -> Result<bool, BidError> {
+        let unacknowledged = self.market.book.lock().unacknowledged(slot);
+        let mut failed = None;
+        for bid in unacknowledged {
+            let hash = bid.message.hash(&self.market.domain());
+            if refused.contains(&hash) {
+                continue;
+            }
+            if let Err(error) = self.post(&bid).await {
+                if error.is_final() {
+                    tracing::warn!(%slot, bid = %hash, %error, "bid refused");
+                    refused.insert(hash);
+                } else {
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(true), Err)
     }
 
     async fn post(&self, bid: &SignedBid) -> Result<(), BidError> {
@@ -289,5 +306,117 @@ impl MarketTask {
         self.market.book.lock().acknowledged(slot, ack);
         metrics::counter!("earnest_proposer_bids_total").increment(1);
         Ok(())
+    }
+}
+
+/// The first of these that `left` wei pay for.
+fn within(left: u128, planned: impl Iterator<Item = (PlannedBid, B256)>) -> Vec<(PlannedBid, B256)> {
+    let mut left = left;
+    planned
+        .map_while(|planned| {
+            left = left.checked_sub(planned.0.amount_wei)?;
+            Some(planned)
+        })
+        .collect()
+}
+
+/// The winners whose place to take, each with its hash: those of others that the policy wants.
+fn wanted(
+    policy: &dyn BiddingPolicy,
+    outcome: &AuctionOutcome,
+    account: Address,
+    left_wei: u128,
+) -> Vec<(PlannedBid, B256)> {
+    let mut left = left_wei;
+    let winners = outcome.bids.iter().filter(|bid| outcome.winners.contains(&bid.hash));
+    let of_others = winners.filter(|bid| bid.bid.message.account != account);
+    of_others
+        .filter_map(|winner| {
+            let message = &winner.bid.message;
+            let amount_wei = u128::try_from(message.amount_wei.0).ok()?;
+            let planned = PlannedBid { rollup_ids: message.rollup_ids.clone(), amount_wei };
+            let after = left.checked_sub(amount_wei)?;
+            policy.matches(&planned, left).then(|| {
+                left = after;
+                (planned, winner.hash)
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::FixedBytes;
+    use earnest_protocol::RollupId;
+    use earnest_protocol::auction::PublishedBid;
+    use earnest_protocol::objects::BidAck;
+    use earnest_protocol::signing::Signed;
+
+    use super::*;
+
+    /// Wants whatever it can pay.
+    #[derive(Debug)]
+    struct Everything;
+
+    impl BiddingPolicy for Everything {
+        fn bids(&self, _: &OpenSlot<'_>, _: u128) -> Vec<PlannedBid> {
+            Vec::new()
+        }
+
+        fn matches(&self, winner: &PlannedBid, left_wei: u128) -> bool {
+            winner.amount_wei <= left_wei
+        }
+    }
+
+    fn published(account: u8, rollup: u64, wei: u64) -> PublishedBid {
+        let message = OrderingBid {
+            slot: Slot(9),
+            rollup_ids: vec![RollupId(rollup)],
+            amount_wei: Wei(U256::from(wei)),
+            account: Address::repeat_byte(account),
+            registration_root: B256::ZERO,
+            committer: Address::ZERO,
+            relay: Address::ZERO,
+            delegate: FixedBytes::ZERO,
+            url: String::new(),
+            matches: B256::ZERO,
+            nonce: 0,
+            expiry: 0,
+        };
+        let hash = B256::from(U256::from(rollup * 1_000 + wei));
+        let ack = Signed::new(BidAck { bid_hash: hash, received_at_ms: 0 }, FixedBytes::ZERO);
+        PublishedBid { hash, bid: SignedBid { message, signature: FixedBytes::ZERO }, ack, excluded: None }
+    }
+
+    #[test]
+    fn winners_of_others_are_matched_as_far_as_the_budget_goes() {
+        let bids = vec![published(1, 1, 50), published(2, 2, 60), published(2, 3, 30), published(2, 4, 1)];
+        let winners = bids.iter().take(3).map(|bid| bid.hash).collect();
+        let outcome = AuctionOutcome {
+            rollups: Vec::new(),
+            operators: Vec::new(),
+            proposer_operator: None,
+            bids,
+            auction_root: B256::ZERO,
+            winners,
+            matches: Vec::new(),
+            allocation: None,
+            result: None,
+        };
+        let of = |account: u8, left: u128| -> Vec<u64> {
+            let matches = wanted(&Everything, &outcome, Address::repeat_byte(account), left);
+            matches.iter().map(|(planned, _)| planned.rollup_ids[0].0).collect()
+        };
+        assert_eq!(of(9, 200), [1, 2, 3], "not the loser");
+        assert_eq!(of(1, 200), [2, 3], "not our own");
+        assert_eq!(of(9, 80), [1, 3], "what can still be paid");
+        assert!(of(9, 29).is_empty());
+    }
+
+    #[test]
+    fn bids_end_where_the_budget_does() {
+        let planned = |wei| (PlannedBid { rollup_ids: vec![RollupId(1)], amount_wei: wei }, B256::ZERO);
+        let taken = within(10, [planned(6), planned(5), planned(1)].into_iter());
+        assert_eq!(taken, [planned(6)]);
     }
 }

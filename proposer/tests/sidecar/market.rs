@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::beacon_stand_in::{SECONDS_PER_SLOT, SLOTS_PER_EPOCH};
 use crate::delegations::{OURS, ROUTE, Stage, open, receipts, stop};
 use crate::network::{NETWORK, config, earnest};
-use crate::relay_stand_in::{RelayStandIn, Says};
+use crate::relay_stand_in::{Heard, RelayStandIn, Says};
 
 const BIDS: &str = "market/bids";
 const AUCTIONS: &str = "market/auctions";
@@ -181,7 +181,7 @@ async fn run(stage: &Stage, change: impl FnOnce(&mut MarketConfig)) -> (Running,
 /// What the relay acknowledged of ours in an earlier run.
 fn acknowledged(stage: &Stage, bid: &SignedBid) {
     let journal = open(stage.directory.path());
-    delegation_record::keep_bid(&journal, bid).unwrap();
+    delegation_record::keep_bids(&journal, std::slice::from_ref(bid)).unwrap();
     let ack = ack(&stage.cast.relay_account, bid, window(stage).close_ms - 1_000);
     delegation_record::keep_ack(&journal, Slot(OURS), &ack).unwrap();
     journal.close();
@@ -238,20 +238,26 @@ async fn bids_are_made_before_close_and_are_the_same_after_a_restart() {
     sells(&stage.relay, &stage);
     stage.relay.says(BIDS, Says::Json(503, br#"{"code":"busy","message":"later"}"#.to_vec()));
     let running = run(&stage, |_| {}).await;
-    let first = stage.relay.wait_for(BIDS, 1).await[0].body.clone();
+    let bodies = |heard: &[Heard]| heard.iter().map(|heard| heard.body.clone()).collect::<BTreeSet<_>>();
+    let first = bodies(&stage.relay.wait_for(BIDS, 2).await[..2]);
     stop(running).await;
 
     let before = stage.relay.heard(BIDS).len();
     stage.relay.says(BIDS, acknowledges(&stage));
     // Another value in the configuration does not change a bid that may be there already.
     let running = run(&stage, |market| market.values[0].value_wei = Wei(U256::from(40))).await;
-    let again = stage.relay.wait_for(BIDS, before + 1).await[before].body.clone();
+    let again = bodies(&stage.relay.wait_for(BIDS, before + 2).await[before..before + 2]);
     assert_eq!(again, first);
-    let bid: SignedBid = serde_json::from_slice(&first).unwrap();
-    assert_eq!(bid.message.rollup_ids, [RollupId(42), RollupId(43)], "what is wanted most");
-    assert_eq!(bid.message.amount_wei, Wei(U256::from(85)));
-    assert_eq!((bid.message.slot, bid.message.account), (Slot(OURS), account().address()));
-    assert!(bid.message.expiry * 1000 >= window(&stage).close_ms);
+    let mut amounts = Vec::new();
+    for body in &first {
+        let bid = serde_json::from_slice::<SignedBid>(body).unwrap().message;
+        assert_eq!((bid.slot, bid.account), (Slot(OURS), account().address()));
+        assert!(bid.expiry * 1000 >= window(&stage).close_ms);
+        amounts.push((bid.rollup_ids, bid.amount_wei.0));
+    }
+    amounts.sort();
+    let set = vec![RollupId(42), RollupId(43)];
+    assert_eq!(amounts, [(vec![RollupId(42)], U256::from(50)), (set, U256::from(85))]);
     stop(running).await;
     assert!(stage.relay.heard(ROUTE).is_empty(), "nothing is delegated before the auction is over");
 }
