@@ -401,7 +401,8 @@ impl Constrainer {
         self.timing.slot_start(slot).saturating_sub(self.timing.constraint_cutoff.of(self.timing.slot_ms))
     }
 
-    /// Binds a window's slot to its batches, until the relay's cut-off.
+    /// Binds a window's slot to its batches, until the relay's cut-off: in the order of their nonces, each by a message of
+    /// its own. An answer to an accusation has the whole message in an L1 transaction, which holds one full batch.
     async fn send(
         self: Arc<Self>,
         rollup: RollupId,
@@ -409,11 +410,15 @@ impl Constrainer {
         proposer: BlsPublicKey,
         constraints: Vec<Constraint>,
     ) {
-        if constraints.is_empty() {
-            return;
-        }
         let delegate = self.delegate.public_key();
-        let message = ConstraintsMessage { proposer, delegate, slot, constraints, receivers: vec![] };
+        for constraint in constraints {
+            let constraints = vec![constraint];
+            let message = ConstraintsMessage { proposer, delegate, slot, constraints, receivers: vec![] };
+            self.send_one(rollup, slot, message).await;
+        }
+    }
+
+    async fn send_one(&self, rollup: RollupId, slot: Slot, message: ConstraintsMessage) {
         let signed = match SignedConstraints::sign(message, &self.delegate, &self.network) {
             Ok(signed) => signed,
             Err(error) => {
