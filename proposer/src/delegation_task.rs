@@ -8,6 +8,7 @@ use earnest_client::ClientError;
 use earnest_http::health::Part;
 use earnest_journal::AppendError;
 use earnest_protocol::objects::{Delegation, DelegationReceipt, SignedDelegation};
+use earnest_signer::SignerError;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,9 @@ impl DelegationTask {
         };
         metrics::counter!("earnest_proposer_delegation_failures_total", "step" => what).increment(1);
         tracing::warn!(%slot, what, %error, "delegation");
+        if let StepError::Record(RecordError::Refused(SignerError::Unreadable(cause))) = error {
+            self.health.not_ready(cause.to_string());
+        }
         if let StepError::Record(RecordError::Append(cause)) = error {
             self.health.not_ready(cause.to_string());
             if matches!(cause, AppendError::Io(_) | AppendError::Failed) {

@@ -5,7 +5,7 @@
 use alloy_primitives::{Address, B256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_builder_types::bls::{self, SecretKey};
-use earnest_journal::{AppendError, Batch, Journal, Log, Options};
+use earnest_journal::{AppendError, Batch, Journal, Log, Options, ReadError};
 use earnest_protocol::signing::{EcdsaSecret, recover};
 use earnest_signer::{
     BlsSigner, ClaimKey, EcdsaSigner, LocalBls, LocalEcdsa, SignOnce, SignerError, SignerId, Signing,
@@ -120,7 +120,7 @@ async fn nothing_is_signed_that_is_not_durable() {
     assert!(matches!(refused, Err(SignerError::Journal(AppendError::NoSpace { .. }))));
     log.close();
     let refused = once.sign_bls(&place, &key, request(1)).await;
-    assert!(matches!(refused, Err(SignerError::Journal(AppendError::Closed))));
+    assert!(matches!(refused, Err(SignerError::Unreadable(ReadError::Closed))));
     assert_eq!(once.signer().1.load(Ordering::SeqCst), 0);
 }
 
