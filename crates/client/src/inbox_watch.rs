@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::{BlockNumberOrTag, Filter, Log};
 use alloy_sol_types::SolEvent;
 use earnest_bindings::Inbox::BatchRecorded;
@@ -40,6 +40,8 @@ impl InboxWatch {
         findings: mpsc::Sender<InclusionFinding>,
     ) {
         let mut check = InclusionCheck::default();
+        // The head that the logs were read at, if no seal has been asked for since.
+        let mut read_at = None;
         let mut ticks = interval(self.poll.max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -48,8 +50,9 @@ impl InboxWatch {
                     let Some((seal, committer)) = seal else { return };
                     let due_s = self.timing.map(|timing| timing.slot_start(seal.slot) / 1000);
                     check.expect(seal, committer, due_s);
+                    read_at = None;
                 }
-                _ = ticks.tick(), if !check.is_idle() => match self.poll_once(rollup, &mut check).await {
+                _ = ticks.tick(), if !check.is_idle() => match self.poll_once(rollup, &mut check, &mut read_at).await {
                     Ok(found) => {
                         for finding in found {
                             if findings.send(finding).await.is_err() {
@@ -67,8 +70,13 @@ impl InboxWatch {
         &self,
         rollup: RollupId,
         check: &mut InclusionCheck,
+        read_at: &mut Option<B256>,
     ) -> Result<Vec<InclusionFinding>, ChainError> {
         let Some(head) = self.execution.block(BlockNumberOrTag::Latest).await? else { return Ok(Vec::new()) };
+        // The logs are those of hundreds of blocks: they are asked for only where they may be others.
+        if *read_at == Some(head.header.hash) {
+            return Ok(Vec::new());
+        }
         let (number, time_s) = (head.header.number, head.header.timestamp);
         let filter = Filter::new()
             .address(self.inbox)
@@ -79,6 +87,7 @@ impl InboxWatch {
         let logs = self.execution.logs(&filter).await?;
         let records: Vec<InboxRecord> =
             logs.iter().filter_map(|log| record(log, self.inbox, rollup)).collect();
+        *read_at = Some(head.header.hash);
         Ok(check.on_records(&records, number, time_s))
     }
 }

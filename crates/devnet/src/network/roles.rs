@@ -178,7 +178,7 @@ impl Plan<'_> {
             "market": self.contracts.ordering_market,
             "rollups": self.contracts.rollup_registry,
             "optin_delay": OPTIN_DELAY,
-            "poll_ms": (self.options.slot_ms / 8).clamp(50, 1_000),
+            "poll_ms": (self.options.slot_ms / 4).clamp(50, 1_000),
         })
     }
 
