@@ -15,7 +15,7 @@ import {ConstraintsMessage, SignedCommitment, SignedConstraintReceipt} from "./O
 // | 4 Omission | a microblock | `OmissionEvidence` |
 // | 5 AtomicityBreak | a bundle | `AtomicityEvidence` |
 // | 6 MissedWindow | a commitment of the segment, or a bundle | `MissedWindowEvidence`; accusation |
-// | 7 ForcedInclusionSkipped | a window's number 0 | none |
+// | 7 ForcedInclusionSkipped | any ordering of the window | none |
 // | 8 UnauthorizedSequencing | a commitment | none; accusation |
 // | 9 AllocationEquivocation | two delegations | the registry's `slashEquivocation`, not the slasher |
 // | 10 Misallocation | a delegation with entries | none; accusation |

@@ -447,9 +447,9 @@ contract OrderingSlasher is IOrderingSlasher, ISlasher, IDelegationSlasher, ISla
         Canonical.none(detail);
     }
 
-    /// @dev A window's number 0 fixes the head of its forced inclusions; everything queued by slot n − 96 is due.
+    /// @dev Every ordering of a window has the head of its forced inclusions, and everything queued by slot n − 96 is due. Of
+    /// all of them, since L1 shows seals alone.
     function _forcedInclusionSkipped(OrderingCommitment memory ordering) private view {
-        if (ordering.segment != 0 || ordering.number != 0) revert NotWindowStart();
         if (ordering.slot < DUE_SLOTS) revert NothingSkipped();
         // Slots far ahead are past what a timestamp holds; nothing is queued there.
         uint256 until = _startOf(ordering.slot - DUE_SLOTS);

@@ -100,7 +100,7 @@ interface IOrderingSlasher {
     error WrongBond(uint256 expected);
     /// @notice The signer, rollup, slot and fault were slashed before, for no less.
     error AlreadyJudged();
-    /// @notice The commitment, or one in the evidence, names another slasher.
+    /// @notice The judged commitment names another slasher.
     error OtherSlasher(address slasher);
     /// @notice A commitment in the evidence is not the same signer's.
     error OtherSigner(address found);
@@ -120,7 +120,6 @@ interface IOrderingSlasher {
     error BadPath();
     error SameTransaction();
     error NoSuchLeg();
-    error NotWindowStart();
     error NothingSkipped();
     /// @notice The evidence counts only after this time, seconds.
     error TooEarly(uint256 time);

@@ -72,15 +72,14 @@ library Orderings {
         return abi.decode(payload[from:from + LEG_BYTES], (Leg));
     }
 
-    /// @notice The ordering of another commitment of the evidence, which the same signer must have signed for the same
-    /// slasher.
+    /// @notice The ordering of another commitment of the evidence, which the same signer must have signed.
+    /// @dev For whatever slasher: the Inbox takes a seal for any, so one that names none could else reorder what was promised
+    /// under this one, and be evidence of nothing.
     function readSigned(SignedCommitment calldata signed, Signer memory signer)
         internal
         view
         returns (OrderingCommitment memory ordering)
     {
-        address slasher = signed.commitment.slasher;
-        if (slasher != address(this)) revert IOrderingSlasher.OtherSlasher(slasher);
         ordering = read(signed.commitment);
         address found = recover(signed, signer.domain);
         if (found != signer.committer) revert IOrderingSlasher.OtherSigner(found);

@@ -147,13 +147,13 @@ impl Judge {
         bundle.legs.get(usize::from(leg)).cloned().map(Promised::Leg).ok_or(Reason::NoSuchLeg)
     }
 
-    /// A commitment in the evidence: of this slasher, an ordering, and of the judged one's signer.
+    /// A commitment in the evidence: an ordering, and of the judged one's signer. It may name any slasher: the Inbox takes
+    /// a seal for any, so one that names none could else reorder what was promised under this one.
     fn ordering_of(
         &self,
         signed: &sol::SignedCommitment,
         signer: Address,
     ) -> Result<OrderingCommitment, Reason> {
-        self.names_us(&signed.commitment)?;
         let ordering = ordering(&signed.commitment)?;
         match self.signer(signed) {
             Some(found) if found == signer => Ok(ordering),
@@ -235,6 +235,7 @@ fn omission(
 ) -> Result<(), Reason> {
     require(segment(judged) == segment(seal), Reason::OtherPlace)?;
     require(seal.kind.is_seal(), Reason::NotASeal)?;
+    require(!judged.kind.is_seal(), Reason::IndexOutside)?;
     in_microblock(judged, detail.index, &detail.txHash, &detail.path)?;
     if in_seal(seal, detail.index, &detail.sealedTxHash, &detail.sealedPath)? {
         require(detail.txHash != detail.sealedTxHash, Reason::SameTransaction)?;
@@ -285,6 +286,5 @@ fn in_seal(seal: &OrderingCommitment, index: u32, tx_hash: &B256, path: &[B256])
 }
 
 fn forced_inclusion_skipped(judged: &OrderingCommitment, due: u64) -> Result<(), Reason> {
-    require(judged.segment == 0 && judged.number == 0, Reason::NotWindowStart)?;
     require(judged.forced_inclusion_head < due, Reason::NothingSkipped)
 }

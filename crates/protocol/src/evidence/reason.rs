@@ -64,9 +64,6 @@ pub enum Reason {
     /// The same transaction stands in both.
     #[error("both show the same transaction")]
     SameTransaction,
-    /// Not the first commitment of a window.
-    #[error("not the first commitment of a window")]
-    NotWindowStart,
     /// No due item is passed over.
     #[error("no forced transaction that is due is passed over")]
     NothingSkipped,
@@ -125,7 +122,6 @@ impl Reason {
             Self::IndexOutside => "IndexOutside",
             Self::BadPath => "BadPath",
             Self::SameTransaction => "SameTransaction",
-            Self::NotWindowStart => "NotWindowStart",
             Self::NothingSkipped => "NothingSkipped",
             Self::RecordedInTime => "RecordedInTime",
             Self::ReserveCommitter => "ReserveCommitter",

@@ -175,10 +175,9 @@ impl Base<'_> {
     fn other_commitment(&self) -> Vec<Case> {
         let pen = Pen::default();
         let payload = self.other.as_ref().unwrap().abi_encode();
-        let mut cases = vec![Case::innocent(
+        let mut cases = vec![Case::guilty(
             "the other one names another slasher",
             self.charge(&pen, &Pen { slasher: Address::ZERO, ..pen.clone() }),
-            "OtherSlasher",
         )];
         for (how, foreign) in foreign_pens() {
             let name = format!("the other one is {how}");

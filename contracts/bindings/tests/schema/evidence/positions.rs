@@ -164,6 +164,11 @@ fn omission() {
         ),
         innocent("a microblock without transactions", &|case| case.judged.tx_count = 0, "IndexOutside"),
         innocent("the seal itself is judged", &|case| case.judged = case.seal.clone(), "IndexOutside"),
+        innocent(
+            "a seal that counts transactions of its own is judged",
+            &|case| case.judged.kind = SegmentSeal,
+            "IndexOutside",
+        ),
         innocent("the path of the next position", &|case| case.path = neighbour.path.clone(), "BadPath"),
         innocent(
             "a leaf that counts positions, not indices",
@@ -467,14 +472,12 @@ fn forced_inclusion_skipped() {
         )
         .at(early(95)),
         innocent("slot 0", 0, &|judged| judged.slot = Slot(0), "NothingSkipped").at(early(0)),
-        innocent("the first segment's number 1", 7, &|judged| judged.number = 1, "NotWindowStart"),
-        innocent("the second segment's number 0", 7, &|judged| judged.segment = 1, "NotWindowStart"),
-        innocent(
-            "a later segment's later number",
-            7,
-            &|judged| (judged.segment, judged.number) = (2, 5),
-            "NotWindowStart",
-        ),
+        guilty("the first segment's number 1", 7, &|judged| judged.number = 1),
+        guilty("the second segment's number 0", 7, &|judged| judged.segment = 1),
+        guilty("a later segment's later number", 7, &|judged| (judged.segment, judged.number) = (2, 5)),
+        guilty("a later segment's seal", 7, &|judged| {
+            (judged.segment, judged.number, judged.tx_count, judged.kind) = (2, 5, 0, WindowSeal);
+        }),
         Case::innocent(
             "with a detail",
             charge_of(Pen::default().sign(&start), envelope(Fault::ForcedInclusionSkipped.into(), &[1])),
