@@ -224,7 +224,7 @@ fn filled_in(word: &str) -> String {
         "$NETWORK" => "0x10000038:7014190335".to_owned(),
         // Seconds of load.
         "10" => "1".to_owned(),
-        "$RELAY_ADDRESS" => "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".to_owned(),
+        "$RELAY_ADDRESS" | "$SLASHER" => "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".to_owned(),
         word => word.to_owned(),
     }
 }

@@ -156,7 +156,12 @@ fn greet(network: &Network) {
             ready.gateway, rollup.id
         );
     }
-    println!("  earnest verify receipt.json --network {network_name} --relay {}\n", ready.relay_address);
+    let slasher = ready.contracts.iter().find(|(name, _)| **name == "OrderingSlasher");
+    let slasher = slasher.map_or_else(String::new, |(_, address)| format!(" --slasher {address}"));
+    println!(
+        "  earnest verify receipt.json --network {network_name} --relay {}{slasher}\n",
+        ready.relay_address
+    );
 }
 
 /// Whole ether, and what is left of it to three places.

@@ -71,6 +71,9 @@ pub(crate) struct VerifyArgs {
     /// The transaction that the receipt should be of.
     #[arg(long)]
     tx: Option<B256>,
+    /// The slasher that should judge the receipt's commitment: under another one a broken promise costs nothing. For a receipt.
+    #[arg(long)]
+    slasher: Option<Address>,
     #[command(flatten)]
     evidence: evidence::EvidenceArgs,
 }
@@ -84,7 +87,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
                 relay: args.relay.ok_or_else(|| missing("--relay"))?,
                 proposer: args.proposer,
             };
-            report(&receipt, &roots, args.tx)
+            report(&receipt, &roots, args.tx, args.slasher)
         }
         File::Evidence(file) => {
             evidence::report(&file, args.network.map(|network| network.0), &args.evidence)
@@ -134,7 +137,7 @@ fn read(args: &VerifyArgs) -> Result<File, Failure> {
 }
 
 /// What is checked, in the order in which it is.
-const CHECKS: [&str; 6] = ["transaction", "place", "path", "delegation", "relay", "committer"];
+const CHECKS: [&str; 7] = ["transaction", "place", "path", "delegation", "relay", "committer", "slasher"];
 
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,19 +155,27 @@ struct Report {
     outcome: Outcome,
 }
 
-fn report(receipt: &PreconfReceipt, roots: &TrustRoots, tx: Option<B256>) -> Report {
+fn report(
+    receipt: &PreconfReceipt,
+    roots: &TrustRoots,
+    tx: Option<B256>,
+    slasher: Option<Address>,
+) -> Report {
     let verified = receipt.verify(roots);
+    let named = receipt.commitment.commitment.slasher;
     let failed = match (&verified, tx) {
         (_, Some(tx)) if tx != receipt.tx_hash => {
             Some((0, format!("the receipt is of transaction {}", receipt.tx_hash)))
         }
         (Err(error), _) => Some((check_of(error), error.to_string())),
-        (Ok(_), _) => None,
+        (Ok(_), _) => slasher
+            .filter(|slasher| *slasher != named)
+            .map(|slasher| (6, format!("the commitment names {named}, not {slasher}"))),
     };
     let mut text = lines(&CHECKS, failed.as_ref(), |number| said(number, receipt, roots));
     let outcome = match (&verified, &failed) {
         (Ok(verified), None) => {
-            line(&mut text, "not shown", "--", &not_shown(roots, verified));
+            line(&mut text, "not shown", "--", &not_shown(roots, verified, slasher.is_some()));
             text.push_str("the receipt holds\n");
             Outcome::Holds
         }
@@ -232,17 +243,21 @@ fn said(check: usize, receipt: &PreconfReceipt, roots: &TrustRoots) -> String {
             "{} had the delegation at {} ms, before the window's start",
             roots.relay, receipt.authority.receipt.message.received_at_ms
         ),
-        _ => receipt.commitment.committer(&roots.network).map_or_else(
+        5 => receipt.commitment.committer(&roots.network).map_or_else(
             |error| error.to_string(),
             |committer| format!("signed by {committer}, who holds the window"),
         ),
+        _ => format!("the commitment is judged by {}", receipt.commitment.commitment.slasher),
     }
 }
 
-fn not_shown(roots: &TrustRoots, verified: &Verified) -> String {
+fn not_shown(roots: &TrustRoots, verified: &Verified, slasher_checked: bool) -> String {
     let mut words = String::new();
     if roots.proposer.is_none() {
         words.push_str("that the validator proposes the slot (the relay's word; --proposer checks it), ");
+    }
+    if !slasher_checked {
+        words.push_str("that this slasher has the committer's collateral (--slasher checks it), ");
     }
     let _ =
         write!(words, "that the batch of slot {} reached L1 (earnest follow --l1)", verified.commitment.slot);
@@ -324,7 +339,7 @@ mod tests {
     #[test]
     fn a_good_receipt_holds_and_every_check_is_said() {
         let (receipt, roots) = receipt();
-        let report = report(&receipt, &roots, Some(receipt.tx_hash));
+        let report = report(&receipt, &roots, Some(receipt.tx_hash), Some(Address::ZERO));
         assert_eq!(report.outcome, Outcome::Holds, "{}", report.text);
         assert_eq!(refused(&report), None);
         for check in CHECKS {
@@ -354,12 +369,15 @@ mod tests {
         for (check, damage) in table {
             let (mut receipt, mut roots) = receipt();
             damage(&mut receipt, &mut roots);
-            let report = report(&receipt, &roots, None);
+            let report = report(&receipt, &roots, None, None);
             assert_eq!(report.outcome, Outcome::Broken);
             assert_eq!(refused(&report), Some(check), "{}", report.text);
         }
         let (receipt, roots) = receipt();
-        assert_eq!(refused(&report(&receipt, &roots, Some(B256::ZERO))), Some("transaction"));
+        assert_eq!(refused(&report(&receipt, &roots, Some(B256::ZERO), None)), Some("transaction"));
+        let elsewhere = report(&receipt, &roots, None, Some(Address::repeat_byte(1)));
+        assert_eq!((elsewhere.outcome, refused(&elsewhere)), (Outcome::Broken, Some("slasher")));
+        assert!(report(&receipt, &roots, None, None).text.contains("--slasher"));
     }
 
     #[test]
