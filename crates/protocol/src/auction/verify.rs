@@ -269,7 +269,7 @@ pub struct Verdict {
 /// Computes an auction again from what is public, and lists what is wrong with what the relay published.
 ///
 /// # Errors
-/// [`Sealed`] before close.
+/// `Sealed` before close.
 pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
     let record = public.record;
     let Some(outcome) = &record.outcome else {
