@@ -71,7 +71,18 @@ struct Done {
     considered: BTreeSet<Slot>,
     matched: BTreeSet<Slot>,
     looked_back: BTreeSet<Slot>,
-    refused: BTreeSet<B256>,
+    refused: BTreeSet<(Slot, B256)>,
+}
+
+impl Done {
+    /// Forgets what can count no more: slots before `current`, and of those looked back at the ones that no record has.
+    fn forget(&mut self, current: Slot, decided: &[Slot]) {
+        for slots in [&mut self.considered, &mut self.matched] {
+            *slots = slots.split_off(&current);
+        }
+        self.refused = self.refused.split_off(&(current, B256::ZERO));
+        self.looked_back.retain(|slot| decided.contains(slot));
+    }
 }
 
 impl MarketTask {
@@ -98,15 +109,7 @@ impl MarketTask {
         let Some(clock) = self.sidecar.clock.get().copied() else { return };
         let (own, all) = (self.duties.borrow().clone(), self.sequencing.borrow().clone());
         let now = now_ms();
-        for duty in &all {
-            let slot = duty.window.slot;
-            if now < duty.window.close_ms {
-                let is_own = own.iter().any(|ours| ours.place() == duty.place());
-                let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.bid(&duty.window, is_own, &epoch, done).await;
-                Self::report(slot, "bid", outcome, &mut done.considered);
-            }
-        }
+        // An eighth of a slot is left for these, so they go first.
         for duty in &own {
             let slot = duty.window.slot;
             if duty.window.close_ms <= now
@@ -118,8 +121,18 @@ impl MarketTask {
                 Self::report(slot, "match", outcome, &mut done.matched);
             }
         }
+        for duty in &all {
+            let slot = duty.window.slot;
+            if now < duty.window.close_ms {
+                let is_own = own.iter().any(|ours| ours.place() == duty.place());
+                let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
+                let outcome = self.bid(&duty.window, is_own, &epoch, done).await;
+                Self::report(slot, "bid", outcome, &mut done.considered);
+            }
+        }
         let current = Slot(clock.slots.slot_at(now).unwrap_or(0));
         let decided = self.market.book.lock().decided_before(current);
+        done.forget(current, &decided);
         for slot in decided {
             if done.looked_back.insert(slot) {
                 self.look_back(slot).await;
@@ -272,18 +285,18 @@ impl MarketTask {
     }
 
     /// Posts what the relay has not acknowledged; one that it refuses does not keep the others back. True once nothing is left.
-    async fn post_all(&self, slot: Slot, refused: &mut BTreeSet<B256>) -> Result<bool, BidError> {
+    async fn post_all(&self, slot: Slot, refused: &mut BTreeSet<(Slot, B256)>) -> Result<bool, BidError> {
         let unacknowledged = self.market.book.lock().unacknowledged(slot);
         let mut failed = None;
         for bid in unacknowledged {
             let hash = bid.message.hash(&self.market.domain());
-            if refused.contains(&hash) {
+            if refused.contains(&(slot, hash)) {
                 continue;
             }
             if let Err(error) = self.post(&bid).await {
                 if error.is_final() {
                     tracing::warn!(%slot, bid = %hash, %error, "bid refused");
-                    refused.insert(hash);
+                    refused.insert((slot, hash));
                 } else {
                     failed = Some(error);
                 }

@@ -16,7 +16,7 @@ pub enum Reason {
     /// No fault of this number is judged in this way.
     #[error("no fault {0} is judged in this way")]
     UnknownFault(u8),
-    /// The commitment, or one in the evidence, names another slasher.
+    /// The judged commitment names another slasher.
     #[error("a commitment names the slasher {0}")]
     OtherSlasher(Address),
     /// Not an ordering commitment with a canonical payload.
