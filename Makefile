@@ -30,16 +30,17 @@ peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_module
 	@test -f $@ || { echo "npm left no $@: run 'npm ci' in $* and read what it says"; exit 1; }
 	@touch $@
 
-# Stock geth and Prysm propose blocks of our relay: tests/peers/ethereum/README.md. Ends non-zero if it is too few of them.
+# Stock geth, Prysm and mev-boost propose blocks of our relay, straight and behind our sidecar: tests/peers/ethereum/README.md. Ends
+# non-zero if it is too few of them, or one is lost.
 e2e: e2e-peers
 	$(CARGO) build --locked -p earnest-cli
 	$(CARGO) test --locked -p earnest-tests --features e2e --test e2e
 
-e2e-peers: target/peers/geth.built target/peers/prysm.built
+e2e-peers: target/peers/geth.built target/peers/prysm.built target/peers/mev-boost.built
 
 # Into an ignored folder, and again only if what is pinned changes.
 target/peers/%.built: tests/peers/ethereum/%/go.mod tests/peers/ethereum/%/go.sum
-	@command -v go >/dev/null || { echo "missing: go, 1.25.1 or later, and a C compiler; they build geth and Prysm"; exit 1; }
+	@command -v go >/dev/null || { echo "missing: go, 1.25.1 or later, and a C compiler; they build geth, Prysm and mev-boost"; exit 1; }
 	@mkdir -p target/peers/bin
 	cd $(<D) && GOWORK=off GOFLAGS="-mod=readonly -trimpath -buildvcs=false" GOBIN=$(CURDIR)/target/peers/bin go install -p 2 tool
 	@touch $@

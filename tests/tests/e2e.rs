@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use earnest_tests::e2e::{
+    course::Course,
     ledger::{Row, Source},
     network::{Network, Pool, Step},
     peers::BuilderEncoding,
@@ -15,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The last slot of the part in which nothing is broken, and how many must count in it.
 const JSON: (u64, usize) = (45, 40);
-const SSZ: (u64, usize) = (26, 20);
 /// Slots of the validator that the harness signs for: one where all is well, three to kill the relay in.
 const OWN_SLOTS: [u64; 4] = [20, 49, 51, 53];
 /// Constrained slots.
@@ -30,13 +30,6 @@ const JSON_PLAN: [(u64, Step); 9] = [
     (40, Step::Unincludable),
     (42, Step::Constrain(1, Pool::Public)),
 ];
-const SSZ_PLAN: [(u64, Step); 4] = [
-    (8, Step::Constrain(2, Pool::Public)),
-    (12, Step::Unkeepable),
-    (16, Step::Constrain(1, Pool::OfTheBuilder)),
-    (20, Step::Unincludable),
-];
-
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -55,8 +48,17 @@ async fn run() -> ExitCode {
     let settings = Settings::from_environment();
     println!("logs: {}", settings.logs.display());
     let mut outcome = Outcome::default();
-    outcome.add(Box::pin(json(&settings)).await);
-    outcome.add(Box::pin(ssz(&settings)).await);
+    let wanted = |name: &str| settings.only.as_deref().is_none_or(|only| only == name);
+    if wanted("json") {
+        let run = Box::pin(json(&settings)).await;
+        outcome.add(&run.network, run.findings, run.broken);
+    }
+    if wanted("sidecar") {
+        let (course, table) = Box::pin(behind_a_sidecar(&settings)).await;
+        outcome.add(&course.network, course.findings, course.broken);
+        std::fs::write(settings.logs.join("sidecar/table.md"), format!("{table}\n")).unwrap();
+        outcome.table = table;
+    }
     outcome.print();
     println!("logs: {}", settings.logs.display());
     if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -74,14 +76,11 @@ async fn json(settings: &Settings) -> Run {
     run
 }
 
-/// The client's builder speaks SSZ.
-async fn ssz(settings: &Settings) -> Run {
-    let (last, least) = SSZ;
-    let mut run = Run::new(Network::start(settings, BuilderEncoding::Ssz, &[]).await);
-    run.drive(1..=last, &BTreeMap::from(SSZ_PLAN)).await;
-    run.settle_all().await;
-    run.count("SSZ", 1..=last, least);
-    run
+/// The sidecar is in front, which the client's builder speaks SSZ with.
+async fn behind_a_sidecar(settings: &Settings) -> (Course, String) {
+    let mut course = Course::new(Network::start_behind_a_sidecar(settings).await);
+    let table = course.run().await;
+    (course, table)
 }
 
 /// What the runs come to.
@@ -90,13 +89,14 @@ struct Outcome {
     findings: Vec<String>,
     broken: Vec<String>,
     rows: Vec<Row>,
+    table: String,
 }
 
 impl Outcome {
-    fn add(&mut self, run: Run) {
-        self.rows.extend(run.network.rows(..).cloned());
-        self.findings.extend(run.findings);
-        self.broken.extend(run.broken);
+    fn add(&mut self, network: &Network, findings: Vec<String>, broken: Vec<String>) {
+        self.rows.extend(network.rows(..).cloned());
+        self.findings.extend(findings);
+        self.broken.extend(broken);
     }
 
     fn print(&self) {
@@ -106,12 +106,16 @@ impl Outcome {
         }
         let count = |source: fn(&Source) -> bool| self.rows.iter().filter(|row| source(&row.source)).count();
         println!(
-            "- all {} slots: {} of the relay, {} local, {} missed",
+            "- all {} slots: {} of the relay, {} of the other relay by mev-boost, {} local, {} missed",
             self.rows.len(),
             count(|source| matches!(source, Source::Relay { .. })),
+            count(|source| matches!(source, Source::MevBoost { .. })),
             count(|source| *source == Source::Local),
-            count(|source| *source == Source::Missed),
+            count(|source| matches!(source, Source::Missed | Source::Lost)),
         );
+        if !self.table.is_empty() {
+            println!("\n{}\n", self.table);
+        }
         for broken in &self.broken {
             println!("BROKEN: {broken}");
         }

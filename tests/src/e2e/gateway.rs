@@ -1,9 +1,9 @@
 //! The gateway's side of constrained slots: delegations signed with the proposers' well-known keys, constraints signed by
 //! the delegate, and the relay's word on both.
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey, proofs::verify_transaction};
-use earnest_client::{HeaderRequest, HeaderWithProofs};
+use earnest_client::{ClientError, HeaderRequest, HeaderWithProofs};
 use earnest_devnet::validator::interop_key;
 use earnest_protocol::{
     Slot,
@@ -31,6 +31,12 @@ impl Default for Gateway {
 }
 
 impl Gateway {
+    /// Who signs its orderings, and who signs its constraints.
+    #[must_use]
+    pub fn identity(&self) -> (Address, BlsPublicKey) {
+        (self.committer.address(), self.delegate.public_key())
+    }
+
     /// Has the proposer of a slot delegate to this gateway, and checks the relay's receipt.
     ///
     /// # Panics
@@ -62,6 +68,36 @@ impl Gateway {
         validator: u64,
         transactions: &[Bytes],
     ) -> SignedConstraints {
+        let signed = self.sign(slot, validator, transactions);
+        assert_eq!(word_on(relay, &signed).await, ConstraintStatus::Held);
+        signed
+    }
+
+    /// Sends constraints that the relay must refuse: `garbled`, so that the signature is of others, or too late. Gives the code
+    /// of its refusal; none if it took them.
+    ///
+    /// # Panics
+    /// If the relay does not answer.
+    pub async fn constrain_wrongly(
+        &self,
+        relay: &Relay,
+        slot: u64,
+        validator: u64,
+        transaction: &Bytes,
+        garbled: bool,
+    ) -> Option<String> {
+        let mut signed = self.sign(slot, validator, std::slice::from_ref(transaction));
+        if garbled {
+            signed.message.constraints.clear();
+        }
+        match relay.client.post_constraints(&signed).await {
+            Ok(_) => None,
+            Err(ClientError::Refused(refusal)) => Some(refusal.code),
+            Err(error) => panic!("slot {slot}: {error}"),
+        }
+    }
+
+    fn sign(&self, slot: u64, validator: u64, transactions: &[Bytes]) -> SignedConstraints {
         let message = ConstraintsMessage {
             proposer: interop_key(validator).unwrap().public_key(),
             delegate: self.delegate.public_key(),
@@ -72,9 +108,7 @@ impl Gateway {
                 .collect(),
             receivers: vec![],
         };
-        let signed = SignedConstraints::sign(message, &self.delegate, &NETWORK).unwrap();
-        assert_eq!(word_on(relay, &signed).await, ConstraintStatus::Held);
-        signed
+        SignedConstraints::sign(message, &self.delegate, &NETWORK).unwrap()
     }
 }
 

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251};
 use alloy_primitives::{Address, U256};
+use earnest_bindings::deploy::{FACTORY, FACTORY_CODE};
 use earnest_devnet::process::Process;
 use earnest_protocol::signing::Network;
 use serde_json::{Value, json};
@@ -129,7 +130,8 @@ BLOB_SCHEDULE: []
     text
 }
 
-/// prysmctl sets the times of the forks. The system contracts are those that blocks of Osaka call; nobody deposits.
+/// prysmctl sets the times of the forks. The system contracts are those that blocks of Osaka call; nobody deposits. The
+/// factory makes our own contracts.
 fn execution_template(funded: &[Address]) -> Value {
     let blobs = json!({ "target": 6, "max": 9, "baseFeeUpdateFraction": 5_007_716 });
     let mut config = json!({
@@ -166,6 +168,7 @@ fn execution_template(funded: &[Address]) -> Value {
         (eip2935::HISTORY_STORAGE_ADDRESS, &eip2935::HISTORY_STORAGE_CODE),
         (eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, &eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_CODE),
         (eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, &eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_CODE),
+        (FACTORY, &FACTORY_CODE),
     ] {
         accounts[address.to_string()] = json!({ "balance": "0x0", "nonce": "0x1", "code": code });
     }

@@ -19,11 +19,16 @@ pub enum Source {
         /// The bid, wei.
         value: U256,
     },
+    /// The other relay's, which is behind mev-boost: it says so, and the block on chain is that one.
+    MevBoost {
+        /// The bid, wei.
+        value: U256,
+    },
     /// The beacon node's own.
     Local,
     /// There is no block.
     Missed,
-    /// There is no block, or another, though the relay says that it delivered one.
+    /// There is no block, or another, though a relay says that it delivered one.
     Lost,
 }
 
@@ -31,6 +36,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Relay { .. } => "relay",
+            Self::MevBoost { .. } => "mevb",
             Self::Local => "local",
             Self::Missed => "missed",
             Self::Lost => "LOST",
@@ -90,14 +96,30 @@ impl Ledger {
     /// Looks at a slot that is over, prints and keeps what it sees.
     ///
     /// # Panics
-    /// If the beacon node or the relay does not answer.
-    pub async fn settle(&mut self, relay: &Relay, slot: u64, proposer: u64, note: &str) -> Row {
+    /// If the beacon node or a relay does not answer.
+    pub async fn settle(
+        &mut self,
+        relay: &Relay,
+        other: Option<&Relay>,
+        slot: u64,
+        proposer: u64,
+        note: &str,
+    ) -> Row {
         let payload = self.payload(slot).await;
         let delivered = relay.delivered(slot).await;
-        let source = match (&payload, delivered.as_slice()) {
-            (Some(_), []) => Source::Local,
-            (None, []) => Source::Missed,
-            (Some(payload), [one]) if one.block_hash == payload.hash => Source::Relay { value: one.value },
+        let of_other = match other {
+            Some(other) => other.delivered(slot).await,
+            None => Vec::new(),
+        };
+        let source = match (&payload, delivered.as_slice(), of_other.as_slice()) {
+            (Some(_), [], []) => Source::Local,
+            (None, [], []) => Source::Missed,
+            (Some(payload), [one], []) if one.block_hash == payload.hash => {
+                Source::Relay { value: one.value }
+            }
+            (Some(payload), [], [one]) if one.block_hash == payload.hash => {
+                Source::MevBoost { value: one.value }
+            }
             _ => Source::Lost,
         };
         let row = Row { slot, proposer, source, payload, note: note.to_owned() };
@@ -154,7 +176,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = match self.source {
-            Source::Relay { value } => (value / U256::from(1_000_000_000)).to_string(),
+            Source::Relay { value } | Source::MevBoost { value } => (value / U256::from(1_000_000_000)).to_string(),
             _ => "-".to_owned(),
         };
         let (transactions, blobs, hash) = self.payload.as_ref().map_or_else(

@@ -1,5 +1,6 @@
 //! A network of stock peers on loopback: geth, and Prysm's beacon node and validator client, from the Fulu fork on. They
-//! propose blocks that `earnest relay` serves, offered by the devnet's builder; nothing else of ours is between.
+//! propose blocks that `earnest relay` serves, offered by the devnet's builder. In one network nothing else of ours is
+//! between; in another `earnest proposer` is, with mev-boost and another relay beside ours.
 //!
 //! | part | what it is |
 //! |---|---|
@@ -12,25 +13,37 @@
 //! | [`proposer`] | one validator that no validator client runs, for faults between header and payload |
 //! | [`gateway`] | delegations and constraints, signed with the validators' well-known keys |
 //! | [`ledger`] | what became of each slot, as the beacon node and the relay tell it |
+//! | [`sidecar`], [`mev_boost`] | `earnest proposer` and mev-boost as processes |
+//! | [`wire`] | stands between two programs, and can be harmed |
+//! | [`contracts`] | the Registry and what belongs to it, on this L1 |
+//! | [`front`] | all that stands between the beacon node and the relays |
 //! | [`network`] | all of it together |
 //! | [`run`], [`faults`] | what is done, slot by slot, and what must hold |
+//! | [`course`], [`tally`] | the same behind the sidecar, fault by fault, and what it comes to |
 //!
 //! `tests/peers/ethereum/README.md` says which versions, how they are built, and what is peculiar about them.
 
 pub mod builder;
+pub mod contracts;
+pub mod course;
 pub mod faults;
+pub mod front;
 pub mod gate;
 pub mod gateway;
 pub mod genesis;
 pub mod geth;
 pub mod ledger;
+pub mod mev_boost;
 pub mod network;
 pub mod peers;
 pub mod proposer;
 pub mod relay;
 pub mod run;
 pub mod settings;
+pub mod sidecar;
+pub mod tally;
 pub mod traffic;
+pub mod wire;
 
 fn loopback(port: u16) -> url::Url {
     url::Url::parse(&format!("http://127.0.0.1:{port}")).unwrap()

@@ -1,4 +1,4 @@
-//! The whole network: peers, relay, builder, traffic, and the slots as they pass.
+//! The whole network: peers, relay, builder, traffic, what is in front, and the slots as they pass.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,11 +6,15 @@ use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Bytes, U256};
 use earnest_chain::{BeaconClient, SlotClock};
 use earnest_devnet::{builder::Builder, validator::interop_key};
-use earnest_protocol::{RollupId, objects::SignedConstraints};
+use earnest_protocol::{
+    RollupId,
+    objects::{SignedConstraints, SignedDelegation},
+};
 use tempfile::TempDir;
 
 use super::{
-    builder,
+    builder, contracts,
+    front::Front,
     gateway::{Gateway, proven_header},
     genesis::{self, NETWORK, SLOTS_PER_EPOCH, VALIDATORS},
     ledger::{Ledger, Row},
@@ -18,7 +22,8 @@ use super::{
     proposer::{Produced, Proposer},
     relay::Relay,
     settings::Settings,
-    traffic::{self, Traffic},
+    sidecar::Sidecar,
+    traffic::{self, Pools, Traffic},
 };
 use crate::{
     account::Account,
@@ -32,8 +37,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A running network. Everything is killed when it is dropped.
 pub struct Network {
     // First, so that it stops before what it uses.
-    _traffic: Traffic,
+    /// What transactions there are.
+    pub traffic: Traffic,
     _builder: Builder,
+    /// Between the beacon node and the relay, where something is.
+    pub front: Option<Front>,
     /// The relay.
     pub relay: Relay,
     /// geth and Prysm.
@@ -82,16 +90,48 @@ impl Network {
     pub async fn start(settings: &Settings, encoding: BuilderEncoding, own_slots: &[u64]) -> Self {
         let settings = &settings.with_logs_in(encoding.name());
         println!("\nThe client's builder speaks {}: {}", encoding.name(), settings.logs.display());
+        Self::begin(settings, encoding, own_slots, false).await
+    }
+
+    /// The same with the sidecar in front, which speaks SSZ with the beacon node, and with the contracts on L1.
+    ///
+    /// # Panics
+    /// If a part does not come up.
+    pub async fn start_behind_a_sidecar(settings: &Settings) -> Self {
+        let settings = &settings.with_logs_in("sidecar");
+        println!("\nThe sidecar is in front, in SSZ: {}", settings.logs.display());
+        Self::begin(settings, BuilderEncoding::Ssz, &[], true).await
+    }
+
+    async fn begin(
+        settings: &Settings,
+        encoding: BuilderEncoding,
+        own_slots: &[u64],
+        behind_a_sidecar: bool,
+    ) -> Self {
         let data = TempDir::with_prefix("earnest-e2e-").unwrap();
         let of_gateway = [public(), private(), withheld()].map(|account| account.address());
-        let funded = [traffic::accounts().as_slice(), &of_gateway].concat();
+        let funded = [traffic::accounts().as_slice(), &of_gateway, &contracts::accounts()].concat();
         let proposers = lookahead(own_slots);
+        let (mut relay, gateway) =
+            (Relay::prepare("relay", data.path(), &settings.logs), Gateway::default());
+        // Before the time to genesis begins, for it takes a while.
+        let sidecar = behind_a_sidecar.then(|| Sidecar::prepare(data.path(), &settings.logs));
         let genesis = genesis::generate(settings, data.path(), &funded, &proposers).await;
-        let mut relay = Relay::prepare(data.path(), &settings.logs);
-        let mut peers = Peers::start(settings, data.path(), genesis.clone(), relay.url.clone()).await;
+        let builder_url = sidecar.as_ref().map_or(&relay.url, |sidecar| &sidecar.url).clone();
+        let mut peers =
+            Peers::start(settings, data.path(), genesis.clone(), builder_url, behind_a_sidecar).await;
         relay.execution = Some(peers.geth.rpc_url.clone());
+        let mut front = match sidecar {
+            Some(sidecar) => Some(Front::prepare(settings, data.path(), &genesis, &relay, sidecar).await),
+            None => None,
+        };
+        relay.registry = front.as_ref().map(|front| front.registry(&peers));
         peers.start_beacon(encoding).await;
         relay.start(&peers.beacon_url).await;
+        if let Some(front) = &mut front {
+            front.start(&peers, &relay, gateway.identity()).await;
+        }
         peers.start_validators(if own_slots.is_empty() { VALIDATORS } else { OWN_VALIDATOR });
 
         let beacon = BeaconClient::new([peers.beacon_url.clone()]).unwrap();
@@ -101,13 +141,17 @@ impl Network {
         let log = settings.logs.join("builder.log");
         let builder = builder::start(&peers.builder_geth, &peers.beacon_url, &relay, &log).await;
         let own = Proposer::new(OWN_VALIDATOR, peers.beacon_url.clone(), chain.genesis_validators_root);
+        if let Some(front) = &mut front {
+            front.begin(&peers, clock, gateway.identity().0, &settings.logs).await;
+        }
         let network = Self {
-            _traffic: Traffic::start(peers.geth.rpc.clone(), peers.builder_geth.rpc.clone(), clock),
+            traffic: Traffic::start(Self::pools(&peers), clock),
+            front,
             _builder: builder,
             own,
             owns: !own_slots.is_empty(),
             ledger: Ledger::new(peers.beacon_url.clone()),
-            gateway: Gateway::default(),
+            gateway,
             proposers: (0..).zip(proposers).collect(),
             relay,
             peers,
@@ -121,6 +165,16 @@ impl Network {
             network.own.register().await;
         }
         network
+    }
+
+    /// Everybody's pools.
+    #[must_use]
+    pub fn pools(peers: &Peers) -> Pools {
+        Pools {
+            public: peers.geth.rpc.clone(),
+            builder: peers.builder_geth.rpc.clone(),
+            other: peers.other_geth.as_ref().map(|geth| geth.rpc.clone()),
+        }
     }
 
     /// Waits until a part of a slot is over.
@@ -154,7 +208,8 @@ impl Network {
     pub async fn settle(&mut self, slot: u64, note: &str) -> Row {
         self.peers.all_run();
         let proposer = self.proposer(slot).await;
-        self.ledger.settle(&self.relay, slot, proposer, note).await
+        let other = self.front.as_ref().map(|front| &front.other);
+        self.ledger.settle(&self.relay, other, slot, proposer, note).await
     }
 
     /// What became of some slots.
@@ -192,25 +247,59 @@ impl Network {
         self.gateway.delegate(&self.relay, slot, validator).await;
     }
 
-    /// Constrains a slot, in the slot before it. Each transaction has a message of its own.
+    /// The delegation of a slot that its proposer signed, if the relay has it.
+    ///
+    /// # Panics
+    /// If the relay does not tell, has several, or has one that is not of the sidecar to the harness's gateway.
+    pub async fn delegation(&mut self, slot: u64) -> Option<SignedDelegation> {
+        let key = interop_key(self.proposer(slot).await).unwrap().public_key();
+        let all = self.relay.client.delegations(slot).await.unwrap();
+        let mut of_proposer = all.into_iter().filter(|one| one.message.proposer == key);
+        let one = of_proposer.next()?;
+        assert_eq!(of_proposer.next(), None, "two delegations for slot {slot}");
+        let (committer, delegate) = self.gateway.identity();
+        assert_eq!((one.message.committer, one.message.delegate), (committer, delegate));
+        Some(one)
+    }
+
+    /// Sends constraints that the relay must refuse; gives the code of its refusal.
+    ///
+    /// # Panics
+    /// If the relay does not answer.
+    pub async fn constrain_wrongly(&mut self, slot: u64, garbled: bool) -> Option<String> {
+        let validator = self.proposer(slot).await;
+        self.gateway.constrain_wrongly(&self.relay, slot, validator, &withheld().transfer(0), garbled).await
+    }
+
+    /// Constrains a slot, in the slot before it. Each transaction has a message of its own. Where transactions of the same
+    /// account were promised before and are not on chain, they are promised again: no block can hold the later ones without.
     ///
     /// # Panics
     /// If a pool or the relay refuses.
     pub async fn constrain(&mut self, slot: u64, step: Step) -> Vec<(SignedConstraints, Bytes)> {
         let validator = self.proposer(slot).await;
         let builders = self.peers.builder_geth.rpc.clone();
-        let transactions: Vec<Bytes> = match step {
+        let (first, transactions): (u64, Vec<(u64, Bytes)>) = match step {
             Step::Constrain(count, pool) => {
                 let account = if pool == Pool::Public { public() } else { private() };
                 let next = builders.nonce(account.address(), BlockNumberOrTag::Pending).await.unwrap();
-                (next..next + count).map(|nonce| account.transfer(nonce)).collect()
+                let from = match &self.front {
+                    Some(_) => {
+                        let rpc = &self.peers.geth.rpc;
+                        rpc.nonce(account.address(), BlockNumberOrTag::Latest).await.unwrap().min(next)
+                    }
+                    None => next,
+                };
+                (next, (from..next + count).map(|nonce| (nonce, account.transfer(nonce))).collect())
             }
-            Step::Unkeepable => vec![withheld().transfer(0)],
-            Step::Unincludable => vec![withheld().transfer(7)],
+            Step::Unkeepable => (0, vec![(0, withheld().transfer(0))]),
+            Step::Unincludable => (0, vec![(7, withheld().transfer(7))]),
         };
         let mut constrained = Vec::new();
-        for transaction in transactions {
-            if let Step::Constrain(_, pool) = step {
+        for (nonce, transaction) in transactions {
+            if let Step::Constrain(_, pool) = step
+                && nonce >= first
+            {
                 builders.send_raw_transaction(&transaction).await.unwrap();
                 if pool == Pool::Public {
                     self.peers.geth.rpc.send_raw_transaction(&transaction).await.unwrap();

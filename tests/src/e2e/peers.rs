@@ -58,6 +58,8 @@ pub struct Peers {
     pub geth: Geth,
     /// The builder's.
     pub builder_geth: Geth,
+    /// Another builder's, if there is one.
+    pub other_geth: Option<Geth>,
     /// Where the beacon node's API answers.
     pub beacon_url: Url,
 }
@@ -75,15 +77,25 @@ struct Ports {
 }
 
 impl Peers {
-    /// Starts both execution clients, and finds free ports for the others. `relay` is where the beacon node will ask for
-    /// headers.
+    /// Starts the execution clients, and finds free ports for the others. `relay` is where the beacon node will ask for
+    /// headers; `another` says whether there is another builder.
     ///
     /// # Panics
     /// If geth does not come up.
-    pub async fn start(settings: &Settings, data: &Path, genesis: Genesis, relay: Url) -> Self {
-        let (geth, builder_geth) = tokio::join!(
+    pub async fn start(
+        settings: &Settings,
+        data: &Path,
+        genesis: Genesis,
+        relay: Url,
+        another: bool,
+    ) -> Self {
+        let other = async {
+            if another { Some(Geth::start(settings, data, &genesis, "geth-other").await) } else { None }
+        };
+        let (geth, builder_geth, other_geth) = tokio::join!(
             Geth::start(settings, data, &genesis, "geth"),
             Geth::start(settings, data, &genesis, "geth-builder"),
+            other,
         );
         let [beacon_http, beacon_grpc, tcp, udp, quic, validator_grpc, validator_http] =
             free_ports::<7>().unwrap();
@@ -97,6 +109,7 @@ impl Peers {
             beacon: None,
             geth,
             builder_geth,
+            other_geth,
             beacon_url: loopback(beacon_http),
         }
     }
@@ -172,6 +185,7 @@ impl Peers {
         let peers = [
             Some(&mut self.geth.process),
             Some(&mut self.builder_geth.process),
+            self.other_geth.as_mut().map(|geth| &mut geth.process),
             self.beacon.as_mut(),
             self.validators.as_mut(),
         ];

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_primitives::{Address, hex};
-use earnest_builder_types::{BlsPublicKey, beacon::relay::ProposerPayloadDelivered, bls::SecretKey};
+use alloy_primitives::{Address, U256, hex};
+use earnest_builder_types::{BlsPublicKey, beacon::relay::{BuilderBlockReceived, ProposerPayloadDelivered}, bls::SecretKey};
 use earnest_client::{Limits, RelayClient};
 use earnest_devnet::{process::free_ports, validator::interop_key};
 use earnest_protocol::signing::EcdsaSecret;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
+    contracts::RegistrySection,
     genesis::{NETWORK, VALIDATORS},
     http_client,
 };
@@ -27,6 +28,7 @@ const LOOK: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Relay {
     process: Option<RoleProcess>,
+    name: &'static str,
     folder: PathBuf,
     logs: PathBuf,
     starts: u32,
@@ -36,8 +38,12 @@ pub struct Relay {
     pub client: RelayClient,
     /// Who signs its receipts.
     pub address: Address,
+    /// Who signs its bids.
+    pub pubkey: BlsPublicKey,
     /// The execution client that it judges constraints by.
     pub execution: Option<Url>,
+    /// The Registry that decides who is opted in. In its first epochs, and without one, all validators are.
+    pub registry: Option<RegistrySection>,
     http: reqwest::Client,
 }
 
@@ -56,13 +62,13 @@ pub struct ScheduledSlot {
 }
 
 impl Relay {
-    /// Makes keys and folders below `data`; starts nothing.
+    /// Makes keys and a folder of this name below `data`; starts nothing.
     ///
     /// # Panics
     /// If the disk or the system's ports cannot be used.
     #[must_use]
-    pub fn prepare(data: &Path, logs: &Path) -> Self {
-        let folder = data.join("relay");
+    pub fn prepare(name: &'static str, data: &Path, logs: &Path) -> Self {
+        let folder = data.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let (bls, ecdsa) = (SecretKey::random().unwrap(), EcdsaSecret::random());
         std::fs::write(folder.join("bls.hex"), hex::encode(bls.to_bytes())).unwrap();
@@ -71,13 +77,16 @@ impl Relay {
         let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
         Self {
             process: None,
+            name,
             folder,
             logs: logs.to_owned(),
             starts: 0,
             client: RelayClient::new(&url, Limits::default()).unwrap(),
             url,
             address: ecdsa.address(),
+            pubkey: bls.public_key(),
             execution: None,
+            registry: None,
             http: http_client(),
         }
     }
@@ -91,10 +100,16 @@ impl Relay {
         let config = self.folder.join("relay.toml");
         std::fs::write(&config, self.config(beacon)).unwrap();
         self.starts += 1;
-        let log = self.logs.join(format!("relay-{}.log", self.starts));
+        let log = self.logs.join(format!("{}-{}.log", self.name, self.starts));
         let started = RoleProcess::start("relay", &config, &self.url, log.clone()).await;
         self.process = Some(started.unwrap_or_else(|| panic!("the relay ended; see {}", log.display())));
         from.elapsed()
+    }
+
+    /// Whether it runs, as far as we let it.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.process.is_some()
     }
 
     /// `kill -9`.
@@ -132,13 +147,18 @@ opted_in = [{opted_in}]
 
 [timing]
 payload = [3, 4]
-",
+
+{registry}",
             execution = self.execution.as_ref().map_or_else(String::new, |url| format!("\"{url}\"")),
             port = self.url.port().unwrap(),
             folder = self.folder.display(),
             version = hex::encode_prefixed(NETWORK.genesis_fork_version),
             chain_id = NETWORK.chain_id,
-            inbox = Address::repeat_byte(0x1b),
+            inbox = self
+                .registry
+                .as_ref()
+                .map_or(Address::repeat_byte(0x1b), |section| section.addresses.inbox),
+            registry = self.registry.as_ref().map(RegistrySection::to_toml).unwrap_or_default(),
             opted_in = opted_in.join(", "),
         )
     }
@@ -150,6 +170,16 @@ payload = [3, 4]
     pub async fn delivered(&self, slot: u64) -> Vec<ProposerPayloadDelivered> {
         let path = format!("relay/v1/data/bidtraces/proposer_payload_delivered?slot={slot}");
         self.get(&path).await
+    }
+
+    /// The highest bid that it had for a slot, wei, as the data API tells it.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn best_bid(&self, slot: u64) -> Option<U256> {
+        let path = format!("relay/v1/data/bidtraces/builder_blocks_received?slot={slot}");
+        let bids: Vec<BuilderBlockReceived> = self.get(&path).await;
+        bids.into_iter().map(|bid| bid.value).max()
     }
 
     /// Slots from the current one on.

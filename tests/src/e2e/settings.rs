@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 const SLOT_SECONDS: &str = "E2E_SLOT_SECONDS";
 /// Folder of the peers' programs.
 const PROGRAMS: &str = "E2E_PEERS";
+/// The one network to run.
+const ONLY: &str = "E2E_NETWORK";
 
 /// The peers' programs.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Programs {
     pub validator: PathBuf,
     /// Prysm's tool that makes genesis states.
     pub prysmctl: PathBuf,
+    /// mev-boost.
+    pub mev_boost: PathBuf,
 }
 
 /// One run.
@@ -29,6 +33,8 @@ pub struct Settings {
     pub programs: Programs,
     /// Folder of the run's logs, which stays.
     pub logs: PathBuf,
+    /// The one network to run, of all: what `E2E_NETWORK` says.
+    pub only: Option<String>,
 }
 
 impl Settings {
@@ -54,11 +60,12 @@ impl Settings {
             beacon_chain: program("beacon-chain"),
             validator: program("validator"),
             prysmctl: program("prysmctl"),
+            mev_boost: program("mev-boost"),
         };
         let logs = target.join("e2e-logs").join(format!("{}", crate::patience::now_ms() / 1000));
         std::fs::create_dir_all(&logs).unwrap();
         let logs = logs.canonicalize().unwrap();
-        Self { slot_seconds, programs, logs }
+        Self { slot_seconds, programs, logs, only: std::env::var(ONLY).ok() }
     }
 
     /// The same with a folder of its own for logs.

@@ -1,0 +1,457 @@
+//! The network behind the sidecar, fault by fault: what is done in each slot, and what must hold of it.
+//!
+//! What concerns a slot is done in the slot before it:
+//!
+//! | when | what |
+//! |---|---|
+//! | ⅜ | if the sidecar delegated the slot: the gateway's constraints |
+//! | ½ | what became of the slots before |
+//! | ⅝ | the fault begins; the one before it ends |
+//! | ⅚ | constraints that come too late |
+//! | 19/20 | the relay's word on the constraints, and whether it has a header with proofs |
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use alloy_primitives::Bytes;
+use earnest_protocol::objects::{ConstraintStatus, SignedConstraints, SignedDelegation};
+
+use super::{
+    contracts::{DECIDED_FROM, is_registered},
+    front::Front,
+    gateway::word_on,
+    genesis::SLOTS_PER_EPOCH,
+    ledger::{Row, Source},
+    network::{Network, Pool, Step},
+    sidecar::{BREAKER_SLOTS, Sidecar},
+    tally::{Count, Fault, table},
+    wire::Harm,
+};
+use crate::patience::now_ms;
+
+/// What happens, and for how many slots. The third epoch, the first that the Registry decides, begins with slot 64.
+const PLAN: [(Fault, u64); 24] = [
+    (Fault::Nothing, 20),
+    (Fault::MevBoostKilled, 3),
+    (Fault::MevBoostHangs, 3),
+    (Fault::MevBoostGarbage, 3),
+    (Fault::MevBoostLate, 3),
+    (Fault::GatewayKilled, 3),
+    (Fault::GatewayGarbage, 3),
+    (Fault::GatewayLate, 3),
+    (Fault::RelayNonsense, 3),
+    (Fault::Mended, 3),
+    (Fault::RelayGarbage, 3),
+    (Fault::Mended, 3),
+    (Fault::RelayLate, 4),
+    (Fault::Mended, 7),
+    (Fault::Outbid, 6),
+    (Fault::RelayKilled, 4),
+    (Fault::Mended, 3),
+    (Fault::RelayHangs, 4),
+    (Fault::Mended, 3),
+    (Fault::SidecarKilled, 3),
+    (Fault::Mended, 3),
+    (Fault::KilledAfterHeader, 1),
+    (Fault::BreakerOpen, BREAKER_SLOTS),
+    (Fault::Mended, 3),
+];
+/// What delegated slots are constrained to, over and over. The first ones of all are in `FIRST_STEPS`.
+const STEPS: [Step; 4] = [
+    Step::Constrain(1, Pool::Public),
+    Step::Constrain(1, Pool::OfTheBuilder),
+    Step::Constrain(2, Pool::Public),
+    Step::Constrain(2, Pool::OfTheBuilder),
+];
+/// Among them one that nobody can keep, and one that is dropped.
+const FIRST_STEPS: [Step; 4] =
+    [Step::Constrain(2, Pool::Public), Step::Unkeepable, Step::Unincludable, Step::Constrain(1, Pool::OfTheBuilder)];
+/// Slots in which the constrained slot is waited for whose relay is killed.
+const WAIT: u64 = 8;
+/// What answers come too late by.
+const LATE: Duration = Duration::from_millis(1_500);
+/// Windows of the slots before have no room.
+const FIRST_DELEGATED: u64 = 8;
+/// A delegation is signed so many slots before its slot, at most: faults of the relay or the sidecar since then may keep it back.
+const SIGNED_BEFORE: u64 = 7;
+
+#[derive(Debug)]
+struct Constrained {
+    step: Step,
+    messages: Vec<SignedConstraints>,
+    /// What a block must hold.
+    binding: Vec<Bytes>,
+}
+
+/// A run of the network behind the sidecar.
+pub struct Course {
+    /// The network.
+    pub network: Network,
+    notes: BTreeMap<u64, String>,
+    faults: BTreeMap<u64, Fault>,
+    delegated: BTreeMap<u64, SignedDelegation>,
+    constrained: BTreeMap<u64, Constrained>,
+    /// Slots for which the other relay bid more than the relay.
+    outbid: BTreeSet<u64>,
+    steps: usize,
+    harmed: Fault,
+    settled: u64,
+    /// What is told at the end.
+    pub findings: Vec<String>,
+    /// What should have been otherwise.
+    pub broken: Vec<String>,
+}
+
+impl Course {
+    /// A run of a network before its slot 0.
+    ///
+    /// # Panics
+    /// If no sidecar is in front.
+    #[must_use]
+    pub fn new(network: Network) -> Self {
+        assert!(network.front.is_some(), "a sidecar is in front");
+        Self {
+            network,
+            notes: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            delegated: BTreeMap::new(),
+            constrained: BTreeMap::new(),
+            outbid: BTreeSet::new(),
+            steps: 0,
+            harmed: Fault::Nothing,
+            settled: 0,
+            findings: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+
+    fn front(&mut self) -> &mut Front {
+        self.network.front.as_mut().expect("a sidecar is in front")
+    }
+
+    /// All of the plan. Gives the table.
+    ///
+    /// # Panics
+    /// If a part of the network fails that is not harmed.
+    pub async fn run(&mut self) -> String {
+        let mut slot = 1;
+        for (fault, count) in PLAN {
+            if fault == Fault::KilledAfterHeader {
+                slot = self.killed_after_header(slot).await;
+                continue;
+            }
+            for _ in 0..count {
+                self.pass(slot, fault).await;
+                slot += 1;
+            }
+        }
+        self.network.at(slot, 1, 2).await;
+        self.settle_to(slot - 1).await;
+        self.judge()
+    }
+
+    /// What is done before a slot.
+    async fn pass(&mut self, slot: u64, fault: Fault) {
+        let before = slot - 1;
+        self.faults.insert(slot, fault);
+        if slot == FIRST_DELEGATED * 3 {
+            self.front().deployed().await;
+        }
+        self.network.at(before, 3, 8).await;
+        if self.network.relay.is_up() {
+            self.constrain(slot, fault).await;
+        }
+        self.network.at(before, 1, 2).await;
+        if self.network.relay.is_up() {
+            self.settle_to(before.saturating_sub(1)).await;
+        }
+        self.network.at(before, 5, 8).await;
+        self.harm(fault).await;
+        if fault == Fault::GatewayLate && self.delegated.contains_key(&slot) {
+            self.network.at(before, 5, 6).await;
+            let refused = self.network.constrain_wrongly(slot, false).await;
+            self.expect_code(slot, refused, "constraint_late");
+        }
+        if self.network.relay.is_up() {
+            self.network.at(before, 19, 20).await;
+            self.ask_for_proofs(slot).await;
+        }
+    }
+
+    /// If the sidecar delegated the slot, does what a gateway does.
+    async fn constrain(&mut self, slot: u64, fault: Fault) {
+        let Some(delegation) = self.network.delegation(slot).await else { return };
+        self.delegated.insert(slot, delegation);
+        match fault {
+            Fault::GatewayKilled => self.note(slot, "delegated, no constraints"),
+            Fault::GatewayLate => {}
+            Fault::GatewayGarbage => {
+                let refused = self.network.constrain_wrongly(slot, true).await;
+                self.expect_code(slot, refused, "bad_signature");
+            }
+            _ => {
+                let step = FIRST_STEPS.get(self.steps).copied();
+                let step = step.unwrap_or_else(|| STEPS[self.steps % STEPS.len()]);
+                self.steps += 1;
+                let (messages, transactions) =
+                    self.network.constrain(slot, step).await.into_iter().unzip();
+                let binding = if step == Step::Unincludable { Vec::new() } else { transactions };
+                self.constrained.insert(slot, Constrained { step, messages, binding });
+            }
+        }
+    }
+
+    fn expect_code(&mut self, slot: u64, refused: Option<String>, code: &str) {
+        self.note(slot, &format!("delegated, constraints refused: {refused:?}"));
+        self.expect(refused.as_deref() == Some(code), &format!("slot {slot}: refused as {refused:?}, not as {code}"));
+    }
+
+    /// After the cut-off: the relay's last word on each message, whether it has a header with proofs, and who bids more.
+    async fn ask_for_proofs(&mut self, slot: u64) {
+        if let Some(Constrained { step, messages, binding }) = self.constrained.get(&slot) {
+            let (step, count) = (*step, messages.len());
+            let dropped = step == Step::Unincludable;
+            let expected = if dropped { ConstraintStatus::Dropped } else { ConstraintStatus::Held };
+            let mut as_expected = true;
+            for message in messages {
+                as_expected &= word_on(&self.network.relay, message).await == expected;
+            }
+            let offered = self.network.is_proven(slot, binding).await;
+            self.expect(as_expected, &format!("slot {slot}: not all {expected:?} after the cut-off"));
+            let never = step == Step::Unkeepable;
+            self.expect(!(never && offered), &format!("slot {slot}: a header that keeps what nobody can"));
+            let what = match step {
+                Step::Constrain(_, Pool::Public) => "held",
+                Step::Constrain(_, Pool::OfTheBuilder) => "held, only the builder has it",
+                Step::Unkeepable => "held, nobody has it",
+                Step::Unincludable => "dropped, nonce too high",
+            };
+            let header = if offered { "proofs" } else { "no proofs" };
+            self.note(slot, &format!("delegated, {count} constrained ({what}): {header}"));
+        }
+        let other = self.front().other.best_bid(slot).await;
+        if other > self.network.relay.best_bid(slot).await {
+            self.outbid.insert(slot);
+            self.note(slot, "other relay bids more");
+        }
+    }
+
+    /// Ends the fault that is, and begins this one.
+    async fn harm(&mut self, fault: Fault) {
+        if fault == self.harmed {
+            return;
+        }
+        match self.harmed {
+            Fault::RelayKilled => {
+                let beacon = self.network.peers.beacon_url.clone();
+                self.network.relay.start(&beacon).await;
+            }
+            Fault::MevBoostKilled => self.front().mev_boost.start().await,
+            Fault::SidecarKilled => self.front().sidecar.start().await,
+            Fault::Outbid => self.network.traffic.outbid(false),
+            _ => {}
+        }
+        match fault {
+            Fault::RelayKilled => self.network.relay.kill().await,
+            Fault::MevBoostKilled => self.front().mev_boost.kill().await,
+            Fault::SidecarKilled => self.front().sidecar.kill().await,
+            Fault::Outbid => self.network.traffic.outbid(true),
+            _ => {}
+        }
+        let (relay, mev_boost) = match fault {
+            Fault::RelayHangs => (Harm::Hangs, Harm::None),
+            Fault::RelayGarbage => (Harm::Garbage, Harm::None),
+            Fault::RelayNonsense => (Harm::Nonsense, Harm::None),
+            Fault::RelayLate => (Harm::Late(LATE), Harm::None),
+            Fault::MevBoostHangs => (Harm::None, Harm::Hangs),
+            Fault::MevBoostGarbage => (Harm::None, Harm::Garbage),
+            Fault::MevBoostLate => (Harm::None, Harm::Late(LATE)),
+            _ => (Harm::None, Harm::None),
+        };
+        let front = self.front();
+        front.relay_wire.set(relay);
+        front.mev_boost_wire.set(mev_boost);
+        self.harmed = fault;
+    }
+
+    /// Waits for a slot whose constraints are held, kills the relay when the beacon node has its header, and starts it again.
+    /// Gives the slot after.
+    async fn killed_after_header(&mut self, from: u64) -> u64 {
+        for slot in from..from + WAIT {
+            self.pass(slot, Fault::Mended).await;
+            if self.constrained.get(&slot).is_none_or(|one| one.binding.is_empty()) {
+                continue;
+            }
+            let limit = self.network.clock.slot_duration();
+            let given = self.front().sidecar.next_header(limit).await;
+            self.network.relay.kill().await;
+            let after = now_ms().saturating_sub(self.network.clock.start_of(slot));
+            let beacon = self.network.peers.beacon_url.clone();
+            let took = self.network.relay.start(&beacon).await.as_millis();
+            self.faults.insert(slot, Fault::KilledAfterHeader);
+            self.expect(given, &format!("slot {slot}: no header to kill the relay after"));
+            self.note(slot, &format!("relay killed {after} ms into the slot, up again in {took} ms"));
+            return slot + 1;
+        }
+        self.expect(false, "no constrained slot to kill the relay in");
+        from + WAIT
+    }
+
+    async fn settle_to(&mut self, last: u64) {
+        for slot in self.settled + 1..=last {
+            let fault = self.faults[&slot];
+            let note = self.notes.get(&slot).cloned().unwrap_or_default();
+            let row = self.network.settle(slot, &format!("[{fault}] {note}")).await;
+            self.check(&row).await;
+            self.settled = slot;
+            if slot == DECIDED_FROM * SLOTS_PER_EPOCH {
+                self.check_schedule().await;
+            }
+        }
+    }
+
+    /// What holds of every slot.
+    async fn check(&mut self, row: &Row) {
+        let (slot, source, fault) = (row.slot, row.source, self.faults[&row.slot]);
+        let there = row.payload.is_some() && source != Source::Lost;
+        self.expect(
+            there || fault == Fault::KilledAfterHeader,
+            &format!("slot {slot}: no block, or not the one that was delivered ({fault})"),
+        );
+        if let (Source::Relay { value } | Source::MevBoost { value }, Some(payload)) = (source, &row.payload) {
+            let paid = self.network.paid_by(payload.number).await;
+            self.expect(paid == value, &format!("slot {slot}: the bid was {value} wei, the block pays {paid}"));
+        }
+        // What is delegated stays as it was, whoever was killed in between.
+        if let Some(seen) = self.delegated.get(&slot).cloned() {
+            let now = self.network.delegation(slot).await;
+            self.expect(now.is_none_or(|now| now == seen), &format!("slot {slot}: another delegation"));
+        }
+        self.check_delegated(row.proposer, slot);
+        let delegated = self.delegated.contains_key(&slot);
+        if let Some(Constrained { step, binding, .. }) = self.constrained.get(&slot) {
+            let holds = |payload: &super::ledger::Payload| {
+                binding.iter().all(|transaction| payload.transactions.contains(transaction))
+            };
+            let kept = row.payload.as_ref().is_some_and(holds);
+            let (binds, never) = (!binding.is_empty(), *step == Step::Unkeepable);
+            let local = source == Source::Local;
+            let or_none = local || !there;
+            self.expect(
+                !binds || or_none || (row.is_of_the_relay() && kept),
+                &format!("slot {slot}: {source}'s block where transactions are promised; it holds them: {kept}"),
+            );
+            self.expect(!never || local, &format!("slot {slot}: {source}'s block where nothing can be kept"));
+        }
+        let must_be_local = fault.of_the_sidecar() || (fault.of_the_relay() && delegated);
+        self.expect(
+            !must_be_local || source == Source::Local,
+            &format!("slot {slot}: {source}'s block where it must be local ({fault})"),
+        );
+    }
+
+    /// Whether the sidecar delegated what it had to, and nothing else.
+    fn check_delegated(&mut self, validator: u64, slot: u64) {
+        let opted_in = slot < DECIDED_FROM * SLOTS_PER_EPOCH || is_registered(validator);
+        let may = opted_in && Sidecar::has_key(validator);
+        let delegated = self.delegated.contains_key(&slot);
+        self.expect(may || !delegated, &format!("slot {slot}: delegated for validator {validator}"));
+        let kept_back = (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
+            let fault = self.faults.get(&slot).copied().unwrap_or(Fault::Nothing);
+            fault.of_the_relay() || fault == Fault::SidecarKilled || fault == Fault::KilledAfterHeader
+        });
+        let must = may && slot >= FIRST_DELEGATED && !kept_back;
+        self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
+    }
+
+    /// The relay's schedule is the Registry's word.
+    async fn check_schedule(&mut self) {
+        let first = DECIDED_FROM * SLOTS_PER_EPOCH;
+        let schedule = self.network.relay.schedule().await;
+        let decided: Vec<_> = schedule.iter().filter(|one| one.slot.0 >= first).collect();
+        let right = decided.iter().all(|one| one.opted_in == is_registered(one.validator_index));
+        let out = decided.iter().filter(|one| !one.opted_in).count();
+        self.expect(right && out > 0, "the relay's schedule is not what the Registry says");
+        self.findings.push(format!(
+            "from slot {first} on the Registry decides: of {} scheduled slots {out} are of validators that it does not know",
+            decided.len()
+        ));
+    }
+
+    /// All of it, at the end: what must hold of each fault, and the table.
+    fn judge(&mut self) -> String {
+        let served = self.front().sidecar.served();
+        let mut counts: BTreeMap<Fault, Count> = BTreeMap::new();
+        let rows: Vec<Row> = self.network.rows(..).cloned().collect();
+        let mut outbid_and_proven = 0;
+        for row in &rows {
+            let slot = row.slot;
+            let binds = self.constrained.get(&slot).is_some_and(|one| !one.binding.is_empty());
+            let kept = served.get(&slot).map_or(0, |(_, kept)| *kept);
+            let proven = row.is_of_the_relay() && kept > 0;
+            self.expect(
+                !(row.is_of_the_relay() && binds) || proven,
+                &format!("slot {slot}: the relay's block was taken without proofs"),
+            );
+            outbid_and_proven += usize::from(proven && self.outbid.contains(&slot));
+            let delegated = self.delegated.contains_key(&slot);
+            counts.entry(self.faults[&slot]).or_default().add(row, delegated, proven);
+        }
+        for (fault, count) in &counts {
+            let Count { slots, delegated, proven, relay, mev_boost, .. } = *count;
+            let mut must = |holds: bool, what: &str| self.expect(holds, &format!("{fault}: {what}: {count:?}"));
+            match fault {
+                Fault::Nothing => {
+                    must(proven > 0 && relay > 0 && mev_boost > 0, "not all ways were used");
+                    must((proven + relay + mev_boost) * 4 >= slots * 3, "too many local blocks");
+                }
+                fault if fault.of_mev_boost() => {
+                    must(mev_boost == 0, "mev-boost's block");
+                    must(proven + relay > 0, "nothing of the relay");
+                }
+                fault if fault.of_the_relay() => {
+                    must(proven + relay == 0, "the relay's block");
+                    must(slots < delegated + 2 || mev_boost > 0, "nothing of mev-boost");
+                }
+                fault if fault.of_the_gateway() => {
+                    must(proven == 0, "proofs of nothing");
+                    must(relay + mev_boost > 0, "nothing passed through");
+                }
+                Fault::Mended => must(proven > 0 && relay + mev_boost > 0, "not all ways were used"),
+                Fault::Outbid => must(proven > 0, "nothing proven"),
+                _ => {}
+            }
+        }
+        self.expect(outbid_and_proven > 0, "no proven block where the other relay bid more");
+        let log = self.front().sidecar.log();
+        self.expect(!log.contains("already_delegated"), "the sidecar signed a second delegation for a slot");
+        self.expect(!log.contains("panicked"), "the sidecar panicked");
+        let lost = counts.get(&Fault::KilledAfterHeader).is_some_and(|count| count.missed > 0);
+        self.expect(!lost || log.contains("circuit breaker open"), "a lost block did not open the circuit breaker");
+        let all: Vec<(Fault, Count)> = counts.into_iter().collect();
+        let delegated: usize = all.iter().map(|(_, count)| count.delegated).sum();
+        self.findings.push(format!(
+            "sidecar: {delegated} of {} slots were delegated by it, {outbid_and_proven} proven blocks were taken though the other \
+             relay bid more",
+            rows.len()
+        ));
+        table(&all)
+    }
+
+    fn note(&mut self, slot: u64, text: &str) {
+        let note = self.notes.entry(slot).or_default();
+        if !note.is_empty() {
+            note.push_str("; ");
+        }
+        note.push_str(text);
+    }
+
+    fn expect(&mut self, holds: bool, otherwise: &str) {
+        if !holds {
+            println!("BROKEN: {otherwise}");
+            self.broken.push(otherwise.to_owned());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What stands between the beacon node and the relays where the sidecar is in front:
+//!
+//! ```text
+//! beacon node ── sidecar ──wire── relay, which holds the constraints ◀── builder
+//!                   └──────wire── mev-boost ── another relay, which holds none ◀── another builder
+//! ```
+
+use std::path::Path;
+
+use alloy_primitives::Address;
+use earnest_bindings::deploy::Plan;
+use earnest_builder_types::BlsPublicKey;
+use earnest_chain::SlotClock;
+use earnest_devnet::builder::Builder;
+use tokio::task::JoinHandle;
+
+use super::{
+    builder,
+    contracts::{self, RegistrySection},
+    genesis::Genesis,
+    mev_boost::MevBoost,
+    network::Network,
+    peers::Peers,
+    relay::Relay,
+    settings::Settings,
+    sidecar::{Sidecar, Told},
+    wire::Wire,
+};
+
+/// Slots that the contracts may take to get onto L1. The Registry's state at the end of epoch 0 is the first that counts.
+const DEPLOYMENT_SLOTS: u32 = 20;
+
+/// The parts, all of them running. Killed when dropped.
+pub struct Front {
+    other_builder: Option<Builder>,
+    /// The sidecar.
+    pub sidecar: Sidecar,
+    /// From the sidecar to the relay.
+    pub relay_wire: Wire,
+    /// From the sidecar to mev-boost.
+    pub mev_boost_wire: Wire,
+    /// mev-boost.
+    pub mev_boost: MevBoost,
+    /// The relay behind it.
+    pub other: Relay,
+    plan: Plan,
+    deploying: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    /// Makes keys, folders and wires before the chain's genesis is made; starts no program.
+    ///
+    /// # Panics
+    /// If the disk or the system's ports cannot be used.
+    pub async fn prepare(
+        settings: &Settings,
+        data: &Path,
+        genesis: &Genesis,
+        relay: &Relay,
+        sidecar: Sidecar,
+    ) -> Self {
+        let other = Relay::prepare("relay-other", data, &settings.logs);
+        let mev_boost = MevBoost::prepare(settings, genesis, &other.url, other.pubkey);
+        let plan = contracts::planned(genesis.time * 1000, settings.slot_seconds * 1000);
+        let relay_wire = Wire::to(relay.url.port().unwrap()).await;
+        let mev_boost_wire = Wire::to(mev_boost.port).await;
+        Self { other_builder: None, sidecar, relay_wire, mev_boost_wire, mev_boost, other, plan, deploying: None }
+    }
+
+    /// What roles are told of the Registry.
+    #[must_use]
+    pub fn registry(&self, peers: &Peers) -> RegistrySection {
+        RegistrySection { execution: peers.geth.rpc_url.clone(), addresses: self.plan.addresses }
+    }
+
+    /// Starts the programs; the beacon node and the relay run. `gateway` is who signs orderings, and who signs constraints.
+    ///
+    /// # Panics
+    /// If one does not come up.
+    pub async fn start(&mut self, peers: &Peers, relay: &Relay, gateway: (Address, BlsPublicKey)) {
+        self.other.start(&peers.beacon_url).await;
+        self.mev_boost.start().await;
+        self.sidecar.configure(&Told {
+            beacon: peers.beacon_url.clone(),
+            relay: (self.relay_wire.url.clone(), relay.pubkey, relay.address),
+            mev_boost: self.mev_boost_wire.url.clone(),
+            gateway,
+            registry: self.registry(peers),
+        });
+        self.sidecar.start().await;
+    }
+
+    /// Has the other builder begin, and the contracts put onto L1.
+    ///
+    /// # Panics
+    /// If the builder does not come up.
+    pub async fn begin(&mut self, peers: &Peers, clock: SlotClock, committer: Address, logs: &Path) {
+        let geth = peers.other_geth.as_ref().expect("another builder has a client of its own");
+        let log = logs.join("builder-other.log");
+        self.other_builder = Some(builder::start(geth, &peers.beacon_url, &self.other, &log).await);
+        let (pools, plan) = (Network::pools(peers).all(), self.plan.clone());
+        let limit = clock.slot_duration() * DEPLOYMENT_SLOTS;
+        self.deploying = Some(tokio::spawn(async move {
+            contracts::deploy(&pools, &plan, committer, limit).await;
+        }));
+    }
+
+    /// Waits until the contracts are on L1.
+    ///
+    /// # Panics
+    /// If they do not get there.
+    pub async fn deployed(&mut self) {
+        if let Some(deploying) = self.deploying.take() {
+            deploying.await.expect("the contracts are put onto L1");
+        }
+    }
+}
