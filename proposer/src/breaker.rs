@@ -4,7 +4,7 @@
 //!
 //! | cause | counts | closes |
 //! |---|---|---|
-//! | blocks of ours were lost | signed blocks in a row that no source delivered, or that a source took and the chain does not have | after `open_slots`, twice as many each time it opens again, 16 times at most; at once when a block of ours is on the chain |
+//! | blocks of ours were lost | signed blocks in a row that no source delivered, or that a source took and the chain does not have | after `open_slots`, twice as many each time it opens again, 16 times at most; at once when a later block of ours is on the chain |
 //! | the chain misses blocks | slots in a row, and slots of the last epoch, without a block on the chain, whoever proposed them | when fewer are missed |
 //!
 //! While it is open every request for a header is answered 204, constrained or not, and the beacon node builds its own block.
@@ -184,11 +184,12 @@ impl Breaker {
         if self.taken.len() == before {
             return;
         }
-        if on_chain {
+        if !on_chain {
+            self.lose(slot, Loss::NotOnChain(slot));
+        } else if self.last_loss.is_none_or(|(lost, _)| lost < slot) {
+            // One from before the loss says nothing: it is looked up with the next head, which a lost block delays.
             self.streak = Streak::default();
             self.last_loss = None;
-        } else {
-            self.lose(slot, Loss::NotOnChain(slot));
         }
     }
 
@@ -269,6 +270,19 @@ mod tests {
         assert_eq!(breaker.cause(4), None);
         breaker.undelivered(5);
         assert_eq!(breaker.cause(6), None);
+    }
+
+    #[test]
+    fn a_block_from_before_the_loss_does_not_close_it() {
+        let mut breaker = breaker();
+        breaker.taken(3, root(3));
+        breaker.undelivered(4);
+        breaker.undelivered(5);
+        breaker.looked_up(3, true);
+        assert!(breaker.cause(6).is_some());
+        breaker.taken(7, root(7));
+        breaker.looked_up(7, true);
+        assert_eq!(breaker.cause(8), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Brings a signed block to the sources that can publish it: the shell around [`DeliveryOrder`] and [`delivered`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use earnest_client::{Answer, ClientError};
@@ -13,6 +14,10 @@ use crate::delivered::{self, Expected, NotDelivered, Version};
 use crate::delivery_order::{DeliveryOrder, PATIENCE};
 use crate::sidecar::Sidecar;
 use crate::slot_state::SourceIndex;
+
+/// Pause before a source that offered the block and cannot be reached is asked again. A relay that is started again has the
+/// payload still, and beacon nodes hand a block in once.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A signed block to be delivered.
 #[derive(Debug, Clone)]
@@ -54,13 +59,14 @@ impl Delivery {
     /// # Errors
     /// [`Undelivered`] if everyone failed, or nobody delivered before the deadline.
     pub(crate) async fn run(self, booked: Vec<SourceIndex>) -> Result<Answer, Undelivered> {
+        let asked_again = booked.clone();
         let mut order = DeliveryOrder::new(booked, &self.sidecar.sources.indices());
         let mut asked = FuturesUnordered::new();
         let patience = Instant::now().checked_add(PATIENCE).unwrap_or(self.deadline);
         let mut patient = true;
         let mut refused: Option<Answer> = None;
         let mut failed: Option<String> = None;
-        asked.extend(order.start().into_iter().map(|source| self.ask(source)));
+        asked.extend(order.start().into_iter().map(|source| self.ask(source, Duration::ZERO)));
         while !order.is_over() {
             let next = tokio::select! {
                 biased;
@@ -72,13 +78,19 @@ impl Delivery {
                     Ok((source, Err(failure))) => {
                         let cause = failure.to_string();
                         tracing::warn!(source = self.name(source), cause, "block not taken");
+                        let gone = matches!(failure, Failure::Transport(ClientError::Unreachable { .. }));
                         match failure {
                             Failure::Answer(answer, _) if is_refusal(&answer) => {
                                 refused = refused.or(Some(answer));
                             }
                             _ => failed = failed.or(Some(cause)),
                         }
-                        order.failed()
+                        let next = order.failed();
+                        if gone && (asked_again.is_empty() || asked_again.contains(&source)) {
+                            order.again();
+                            asked.push(self.ask(source, PAUSE));
+                        }
+                        next
                     }
                     Err(_) => order.failed(),
                 },
@@ -91,7 +103,7 @@ impl Delivery {
                     order.patience_over()
                 }
             };
-            asked.extend(next.into_iter().map(|source| self.ask(source)));
+            asked.extend(next.into_iter().map(|source| self.ask(source, Duration::ZERO)));
         }
         Err(match (refused, failed) {
             (Some(answer), _) => Undelivered::Refused(answer),
@@ -103,9 +115,10 @@ impl Delivery {
         self.sidecar.sources.name(source)
     }
 
-    fn ask(&self, source: SourceIndex) -> JoinHandle<(SourceIndex, Outcome)> {
+    fn ask(&self, source: SourceIndex, after: Duration) -> JoinHandle<(SourceIndex, Outcome)> {
         let delivery = self.clone();
         tokio::spawn(async move {
+            tokio::time::sleep(after).await;
             let outcome = match delivery.send(source).await {
                 Ok(answer) => delivery.judge(answer).await,
                 Err(error) => Err(Failure::Transport(error)),

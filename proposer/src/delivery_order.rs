@@ -47,6 +47,11 @@ impl DeliveryOrder {
         if booked.is_empty() && self.asked == 0 { self.ask_remaining() } else { booked }
     }
 
+    /// One that has failed is asked once more.
+    pub const fn again(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+    }
+
     /// Whether everyone was asked and has failed.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -92,6 +97,16 @@ mod tests {
         assert_eq!(order.patience_over(), [0]);
         assert!(order.failed().is_empty());
         assert_eq!(order.failed(), [1, 3]);
+    }
+
+    #[test]
+    fn one_that_is_asked_again_keeps_no_other_back() {
+        let mut order = DeliveryOrder::new(vec![2], &[0, 2]);
+        assert_eq!(order.start(), [2]);
+        assert_eq!(order.failed(), [0]);
+        order.again();
+        assert!(order.failed().is_empty() && !order.is_over());
+        assert!(order.failed().is_empty() && order.is_over());
     }
 
     #[test]

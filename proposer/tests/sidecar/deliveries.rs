@@ -131,6 +131,24 @@ async fn one_refusal_is_not_the_end_and_all_of_them_bring_in_the_rest() {
 }
 
 #[tokio::test]
+async fn a_source_that_comes_back_in_time_is_asked_again() {
+    let three = Three::start(20_000).await;
+    three.first.says(V2, Says::Breaks);
+    three.second.says(V2, Says::Json(400, Vec::new()));
+    three.stranger.says(V2, Says::Json(400, Vec::new()));
+    let back = async {
+        three.first.wait_for(V2, 1).await;
+        three.stranger.wait_for(V2, 1).await;
+        three.first.says(V2, Says::Json(202, b"first".to_vec()));
+    };
+    let ((status, _, body), ()) = tokio::join!(three.submit("v2"), back);
+    assert_eq!((status, body.as_slice()), (202, b"first".as_slice()));
+    // Those that refused, or never offered the block, are not asked again.
+    assert_eq!((three.second.heard(V2).len(), three.stranger.heard(V2).len()), (1, 1));
+    three.sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn one_limit_holds_for_all_attempts_together() {
     let three = Three::start(1_500).await;
     three.first.says(V2, Says::Silence);

@@ -32,7 +32,7 @@ use super::{
 use crate::patience::now_ms;
 
 /// What happens, and for how many slots. The third epoch, the first that the Registry decides, begins with slot 64.
-const PLAN: [(Fault, u64); 24] = [
+const PLAN: [(Fault, u64); 26] = [
     (Fault::Nothing, 20),
     (Fault::MevBoostKilled, 3),
     (Fault::MevBoostHangs, 3),
@@ -55,6 +55,8 @@ const PLAN: [(Fault, u64); 24] = [
     (Fault::SidecarKilled, 3),
     (Fault::Mended, 3),
     (Fault::KilledAfterHeader, 1),
+    (Fault::Mended, 2),
+    (Fault::GoneAfterHeader, 1),
     (Fault::BreakerOpen, BREAKER_SLOTS),
     (Fault::Mended, 3),
 ];
@@ -66,12 +68,22 @@ const STEPS: [Step; 4] = [
     Step::Constrain(2, Pool::OfTheBuilder),
 ];
 /// Among them one that nobody can keep, and one that is dropped.
-const FIRST_STEPS: [Step; 4] =
-    [Step::Constrain(2, Pool::Public), Step::Unkeepable, Step::Unincludable, Step::Constrain(1, Pool::OfTheBuilder)];
+const FIRST_STEPS: [Step; 4] = [
+    Step::Constrain(2, Pool::Public),
+    Step::Unkeepable,
+    Step::Unincludable,
+    Step::Constrain(1, Pool::OfTheBuilder),
+];
 /// Slots in which the constrained slot is waited for whose relay is killed.
 const WAIT: u64 = 8;
 /// What answers come too late by.
 const LATE: Duration = Duration::from_millis(1_500);
+/// Slots whose delegations are looked at before a fault may hide them.
+const AHEAD: u64 = 4;
+/// By this slot the contracts are on L1. Epoch 0, at whose end they count first, ends with slot 31.
+const DEPLOYED_BY: u64 = 24;
+/// Prysm takes all of epoch 0 for missed in this slot, and asks nobody for a header.
+const PRYSM_ASKS_NOBODY: u64 = SLOTS_PER_EPOCH;
 /// Windows of the slots before have no room.
 const FIRST_DELEGATED: u64 = 8;
 /// A delegation is signed so many slots before its slot, at most: faults of the relay or the sidecar since then may keep it back.
@@ -95,6 +107,8 @@ pub struct Course {
     constrained: BTreeMap<u64, Constrained>,
     /// Slots for which the other relay bid more than the relay.
     outbid: BTreeSet<u64>,
+    /// Slots in which the relay was killed, and back so soon that its payload can still be had.
+    back_in_time: BTreeSet<u64>,
     steps: usize,
     harmed: Fault,
     settled: u64,
@@ -119,6 +133,7 @@ impl Course {
             delegated: BTreeMap::new(),
             constrained: BTreeMap::new(),
             outbid: BTreeSet::new(),
+            back_in_time: BTreeSet::new(),
             steps: 0,
             harmed: Fault::Nothing,
             settled: 0,
@@ -138,8 +153,8 @@ impl Course {
     pub async fn run(&mut self) -> String {
         let mut slot = 1;
         for (fault, count) in PLAN {
-            if fault == Fault::KilledAfterHeader {
-                slot = self.killed_after_header(slot).await;
+            if fault.after_the_header() {
+                slot = self.killed_after_header(slot, fault).await;
                 continue;
             }
             for _ in 0..count {
@@ -156,7 +171,10 @@ impl Course {
     async fn pass(&mut self, slot: u64, fault: Fault) {
         let before = slot - 1;
         self.faults.insert(slot, fault);
-        if slot == FIRST_DELEGATED * 3 {
+        if slot == PRYSM_ASKS_NOBODY {
+            self.note(slot, "Prysm asks nobody");
+        }
+        if slot == DEPLOYED_BY {
             self.front().deployed().await;
         }
         self.network.at(before, 3, 8).await;
@@ -182,8 +200,19 @@ impl Course {
 
     /// If the sidecar delegated the slot, does what a gateway does.
     async fn constrain(&mut self, slot: u64, fault: Fault) {
-        let Some(delegation) = self.network.delegation(slot).await else { return };
-        self.delegated.insert(slot, delegation);
+        for ahead in slot..=slot + AHEAD {
+            if let Some(delegation) = self.network.delegation(ahead).await {
+                self.delegated.insert(ahead, delegation);
+            }
+        }
+        if !self.delegated.contains_key(&slot) {
+            return;
+        }
+        if now_ms() >= self.network.clock.before(slot, 2, 5) {
+            // The cut-off is near.
+            self.note(slot, "delegated, too late to constrain");
+            return;
+        }
         match fault {
             Fault::GatewayKilled => self.note(slot, "delegated, no constraints"),
             Fault::GatewayLate => {}
@@ -195,8 +224,7 @@ impl Course {
                 let step = FIRST_STEPS.get(self.steps).copied();
                 let step = step.unwrap_or_else(|| STEPS[self.steps % STEPS.len()]);
                 self.steps += 1;
-                let (messages, transactions) =
-                    self.network.constrain(slot, step).await.into_iter().unzip();
+                let (messages, transactions) = self.network.constrain(slot, step).await.into_iter().unzip();
                 let binding = if step == Step::Unincludable { Vec::new() } else { transactions };
                 self.constrained.insert(slot, Constrained { step, messages, binding });
             }
@@ -205,7 +233,10 @@ impl Course {
 
     fn expect_code(&mut self, slot: u64, refused: Option<String>, code: &str) {
         self.note(slot, &format!("delegated, constraints refused: {refused:?}"));
-        self.expect(refused.as_deref() == Some(code), &format!("slot {slot}: refused as {refused:?}, not as {code}"));
+        self.expect(
+            refused.as_deref() == Some(code),
+            &format!("slot {slot}: refused as {refused:?}, not as {code}"),
+        );
     }
 
     /// After the cut-off: the relay's last word on each message, whether it has a header with proofs, and who bids more.
@@ -276,9 +307,9 @@ impl Course {
         self.harmed = fault;
     }
 
-    /// Waits for a slot whose constraints are held, kills the relay when the beacon node has its header, and starts it again.
-    /// Gives the slot after.
-    async fn killed_after_header(&mut self, from: u64) -> u64 {
+    /// Waits for a slot whose constraints are held, kills the relay when the beacon node has its header, and starts it again, at
+    /// once or when it is too late for its payload. Gives the slot after.
+    async fn killed_after_header(&mut self, from: u64, fault: Fault) -> u64 {
         for slot in from..from + WAIT {
             self.pass(slot, Fault::Mended).await;
             if self.constrained.get(&slot).is_none_or(|one| one.binding.is_empty()) {
@@ -288,11 +319,18 @@ impl Course {
             let given = self.front().sidecar.next_header(limit).await;
             self.network.relay.kill().await;
             let after = now_ms().saturating_sub(self.network.clock.start_of(slot));
+            if fault == Fault::GoneAfterHeader {
+                self.network.at(slot, 13, 16).await;
+            }
             let beacon = self.network.peers.beacon_url.clone();
-            let took = self.network.relay.start(&beacon).await.as_millis();
-            self.faults.insert(slot, Fault::KilledAfterHeader);
+            self.network.relay.start(&beacon).await;
+            let back = now_ms().saturating_sub(self.network.clock.start_of(slot));
+            if fault == Fault::KilledAfterHeader && back < self.network.clock.fraction_ms(1, 2) {
+                self.back_in_time.insert(slot);
+            }
+            self.faults.insert(slot, fault);
             self.expect(given, &format!("slot {slot}: no header to kill the relay after"));
-            self.note(slot, &format!("relay killed {after} ms into the slot, up again in {took} ms"));
+            self.note(slot, &format!("relay killed {after} ms into the slot, back at {back} ms"));
             return slot + 1;
         }
         self.expect(false, "no constrained slot to kill the relay in");
@@ -316,13 +354,19 @@ impl Course {
     async fn check(&mut self, row: &Row) {
         let (slot, source, fault) = (row.slot, row.source, self.faults[&row.slot]);
         let there = row.payload.is_some() && source != Source::Lost;
+        // A beacon node hands its signed block in once: where the only relay that has the payload is gone, it is lost.
+        let may_be_lost = fault.after_the_header() && !self.back_in_time.contains(&slot);
         self.expect(
-            there || fault == Fault::KilledAfterHeader,
+            there || may_be_lost,
             &format!("slot {slot}: no block, or not the one that was delivered ({fault})"),
         );
-        if let (Source::Relay { value } | Source::MevBoost { value }, Some(payload)) = (source, &row.payload) {
+        if let (Source::Relay { value } | Source::MevBoost { value }, Some(payload)) = (source, &row.payload)
+        {
             let paid = self.network.paid_by(payload.number).await;
-            self.expect(paid == value, &format!("slot {slot}: the bid was {value} wei, the block pays {paid}"));
+            self.expect(
+                paid == value,
+                &format!("slot {slot}: the bid was {value} wei, the block pays {paid}"),
+            );
         }
         // What is delegated stays as it was, whoever was killed in between.
         if let Some(seen) = self.delegated.get(&slot).cloned() {
@@ -341,14 +385,20 @@ impl Course {
             let or_none = local || !there;
             self.expect(
                 !binds || or_none || (row.is_of_the_relay() && kept),
-                &format!("slot {slot}: {source}'s block where transactions are promised; it holds them: {kept}"),
+                &format!(
+                    "slot {slot}: {source}'s block where transactions are promised; it holds them: {kept}"
+                ),
             );
             self.expect(!never || local, &format!("slot {slot}: {source}'s block where nothing can be kept"));
         }
-        let must_be_local = fault.of_the_sidecar() || (fault.of_the_relay() && delegated);
+        let must_be_local = fault == Fault::SidecarKilled || (fault.of_the_relay() && delegated);
         self.expect(
             !must_be_local || source == Source::Local,
             &format!("slot {slot}: {source}'s block where it must be local ({fault})"),
+        );
+        self.expect(
+            fault != Fault::BreakerOpen || !row.is_of_the_relay(),
+            &format!("slot {slot}: {source}'s block, which lost one just before"),
         );
     }
 
@@ -360,7 +410,7 @@ impl Course {
         self.expect(may || !delegated, &format!("slot {slot}: delegated for validator {validator}"));
         let kept_back = (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
             let fault = self.faults.get(&slot).copied().unwrap_or(Fault::Nothing);
-            fault.of_the_relay() || fault == Fault::SidecarKilled || fault == Fault::KilledAfterHeader
+            fault.of_the_relay() || fault == Fault::SidecarKilled || fault.after_the_header()
         });
         let must = may && slot >= FIRST_DELEGATED && !kept_back;
         self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
@@ -401,7 +451,8 @@ impl Course {
         }
         for (fault, count) in &counts {
             let Count { slots, delegated, proven, relay, mev_boost, .. } = *count;
-            let mut must = |holds: bool, what: &str| self.expect(holds, &format!("{fault}: {what}: {count:?}"));
+            let mut must =
+                |holds: bool, what: &str| self.expect(holds, &format!("{fault}: {what}: {count:?}"));
             match fault {
                 Fault::Nothing => {
                     must(proven > 0 && relay > 0 && mev_boost > 0, "not all ways were used");
@@ -428,8 +479,11 @@ impl Course {
         let log = self.front().sidecar.log();
         self.expect(!log.contains("already_delegated"), "the sidecar signed a second delegation for a slot");
         self.expect(!log.contains("panicked"), "the sidecar panicked");
-        let lost = counts.get(&Fault::KilledAfterHeader).is_some_and(|count| count.missed > 0);
-        self.expect(!lost || log.contains("circuit breaker open"), "a lost block did not open the circuit breaker");
+        let lost = counts.get(&Fault::GoneAfterHeader).is_some_and(|count| count.missed > 0);
+        self.expect(
+            lost && log.contains("of our blocks in a row were lost"),
+            "no block was lost, or none opened the circuit breaker",
+        );
         let all: Vec<(Fault, Count)> = counts.into_iter().collect();
         let delegated: usize = all.iter().map(|(_, count)| count.delegated).sum();
         self.findings.push(format!(

@@ -64,7 +64,16 @@ impl Front {
         let plan = contracts::planned(genesis.time * 1000, settings.slot_seconds * 1000);
         let relay_wire = Wire::to(relay.url.port().unwrap()).await;
         let mev_boost_wire = Wire::to(mev_boost.port).await;
-        Self { other_builder: None, sidecar, relay_wire, mev_boost_wire, mev_boost, other, plan, deploying: None }
+        Self {
+            other_builder: None,
+            sidecar,
+            relay_wire,
+            mev_boost_wire,
+            mev_boost,
+            other,
+            plan,
+            deploying: None,
+        }
     }
 
     /// What roles are told of the Registry.

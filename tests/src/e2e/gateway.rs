@@ -88,7 +88,8 @@ impl Gateway {
     ) -> Option<String> {
         let mut signed = self.sign(slot, validator, std::slice::from_ref(transaction));
         if garbled {
-            signed.message.constraints.clear();
+            let again = signed.message.constraints.clone();
+            signed.message.constraints.extend(again);
         }
         match relay.client.post_constraints(&signed).await {
             Ok(_) => None,

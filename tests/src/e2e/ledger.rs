@@ -176,7 +176,9 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = match self.source {
-            Source::Relay { value } | Source::MevBoost { value } => (value / U256::from(1_000_000_000)).to_string(),
+            Source::Relay { value } | Source::MevBoost { value } => {
+                (value / U256::from(1_000_000_000)).to_string()
+            }
             _ => "-".to_owned(),
         };
         let (transactions, blobs, hash) = self.payload.as_ref().map_or_else(

@@ -113,8 +113,7 @@ impl Network {
         let of_gateway = [public(), private(), withheld()].map(|account| account.address());
         let funded = [traffic::accounts().as_slice(), &of_gateway, &contracts::accounts()].concat();
         let proposers = lookahead(own_slots);
-        let (mut relay, gateway) =
-            (Relay::prepare("relay", data.path(), &settings.logs), Gateway::default());
+        let (mut relay, gateway) = (Relay::prepare("relay", data.path(), &settings.logs), Gateway::default());
         // Before the time to genesis begins, for it takes a while.
         let sidecar = behind_a_sidecar.then(|| Sidecar::prepare(data.path(), &settings.logs));
         let genesis = genesis::generate(settings, data.path(), &funded, &proposers).await;

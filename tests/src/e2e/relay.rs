@@ -6,7 +6,11 @@ use std::{
 };
 
 use alloy_primitives::{Address, U256, hex};
-use earnest_builder_types::{BlsPublicKey, beacon::relay::{BuilderBlockReceived, ProposerPayloadDelivered}, bls::SecretKey};
+use earnest_builder_types::{
+    BlsPublicKey,
+    beacon::relay::{BuilderBlockReceived, ProposerPayloadDelivered},
+    bls::SecretKey,
+};
 use earnest_client::{Limits, RelayClient};
 use earnest_devnet::{process::free_ports, validator::interop_key};
 use earnest_protocol::signing::EcdsaSecret;
@@ -154,10 +158,8 @@ payload = [3, 4]
             folder = self.folder.display(),
             version = hex::encode_prefixed(NETWORK.genesis_fork_version),
             chain_id = NETWORK.chain_id,
-            inbox = self
-                .registry
-                .as_ref()
-                .map_or(Address::repeat_byte(0x1b), |section| section.addresses.inbox),
+            inbox =
+                self.registry.as_ref().map_or(Address::repeat_byte(0x1b), |section| section.addresses.inbox),
             registry = self.registry.as_ref().map(RegistrySection::to_toml).unwrap_or_default(),
             opted_in = opted_in.join(", "),
         )

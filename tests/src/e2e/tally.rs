@@ -39,9 +39,11 @@ pub enum Fault {
     Outbid,
     /// The sidecar was killed.
     SidecarKilled,
-    /// The relay is killed when the beacon node has its header.
+    /// The relay is killed when the beacon node has its header, and started again at once.
     KilledAfterHeader,
-    /// The sidecar's circuit breaker is open.
+    /// The same, and it is not back in this slot.
+    GoneAfterHeader,
+    /// A block was lost: the sidecar's circuit breaker is open.
     BreakerOpen,
 }
 
@@ -51,11 +53,7 @@ impl Fault {
     pub const fn of_the_relay(self) -> bool {
         matches!(
             self,
-            Self::RelayNonsense
-                | Self::RelayGarbage
-                | Self::RelayLate
-                | Self::RelayKilled
-                | Self::RelayHangs
+            Self::RelayNonsense | Self::RelayGarbage | Self::RelayLate | Self::RelayKilled | Self::RelayHangs
         )
     }
 
@@ -74,10 +72,10 @@ impl Fault {
         matches!(self, Self::GatewayKilled | Self::GatewayGarbage | Self::GatewayLate)
     }
 
-    /// Whether the beacon node is given no header at all.
+    /// Whether the relay is killed in the slot.
     #[must_use]
-    pub const fn of_the_sidecar(self) -> bool {
-        matches!(self, Self::SidecarKilled | Self::BreakerOpen)
+    pub const fn after_the_header(self) -> bool {
+        matches!(self, Self::KilledAfterHeader | Self::GoneAfterHeader)
     }
 }
 
@@ -100,8 +98,9 @@ impl fmt::Display for Fault {
             Self::RelayHangs => "relay hangs",
             Self::Outbid => "other relay bids more, unproven",
             Self::SidecarKilled => "sidecar killed",
-            Self::KilledAfterHeader => "relay killed after its header",
-            Self::BreakerOpen => "circuit breaker open",
+            Self::KilledAfterHeader => "relay killed after its header, back at once",
+            Self::GoneAfterHeader => "relay killed after its header, and gone",
+            Self::BreakerOpen => "circuit breaker open after that",
         })
     }
 }
