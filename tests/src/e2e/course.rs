@@ -109,6 +109,8 @@ pub struct Course {
     outbid: BTreeSet<u64>,
     /// Slots in which the relay was killed, and back so soon that its payload can still be had.
     back_in_time: BTreeSet<u64>,
+    /// Local blocks that hold what was promised and is in every pool, of all such.
+    local_with_promise: (usize, usize),
     steps: usize,
     harmed: Fault,
     settled: u64,
@@ -134,6 +136,7 @@ impl Course {
             constrained: BTreeMap::new(),
             outbid: BTreeSet::new(),
             back_in_time: BTreeSet::new(),
+            local_with_promise: (0, 0),
             steps: 0,
             harmed: Fault::Nothing,
             settled: 0,
@@ -382,6 +385,10 @@ impl Course {
             let kept = row.payload.as_ref().is_some_and(holds);
             let (binds, never) = (!binding.is_empty(), *step == Step::Unkeepable);
             let local = source == Source::Local;
+            if local && matches!(step, Step::Constrain(_, Pool::Public)) {
+                self.local_with_promise.0 += usize::from(kept);
+                self.local_with_promise.1 += 1;
+            }
             let or_none = local || !there;
             self.expect(
                 !binds || or_none || (row.is_of_the_relay() && kept),
@@ -490,6 +497,10 @@ impl Course {
             "sidecar: {delegated} of {} slots were delegated by it, {outbid_and_proven} proven blocks were taken though the other \
              relay bid more",
             rows.len()
+        ));
+        let (kept, local) = self.local_with_promise;
+        self.findings.push(format!(
+            "local blocks of slots with a promise that was in every pool: {kept} of {local} hold it"
         ));
         table(&all)
     }
