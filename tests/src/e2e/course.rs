@@ -193,7 +193,7 @@ impl Course {
         if fault == Fault::GatewayLate && self.delegated.contains_key(&slot) {
             self.network.at(before, 5, 6).await;
             let refused = self.network.constrain_wrongly(slot, false).await;
-            self.expect_code(slot, refused, "constraint_late");
+            self.expect_code(slot, refused.as_deref(), "constraint_late");
         }
         if self.network.relay.is_up() {
             self.network.at(before, 19, 20).await;
@@ -221,7 +221,7 @@ impl Course {
             Fault::GatewayLate => {}
             Fault::GatewayGarbage => {
                 let refused = self.network.constrain_wrongly(slot, true).await;
-                self.expect_code(slot, refused, "bad_signature");
+                self.expect_code(slot, refused.as_deref(), "bad_signature");
             }
             _ => {
                 let step = FIRST_STEPS.get(self.steps).copied();
@@ -234,12 +234,9 @@ impl Course {
         }
     }
 
-    fn expect_code(&mut self, slot: u64, refused: Option<String>, code: &str) {
+    fn expect_code(&mut self, slot: u64, refused: Option<&str>, code: &str) {
         self.note(slot, &format!("delegated, constraints refused: {refused:?}"));
-        self.expect(
-            refused.as_deref() == Some(code),
-            &format!("slot {slot}: refused as {refused:?}, not as {code}"),
-        );
+        self.expect(refused == Some(code), &format!("slot {slot}: refused as {refused:?}, not as {code}"));
     }
 
     /// After the cut-off: the relay's last word on each message, whether it has a header with proofs, and who bids more.

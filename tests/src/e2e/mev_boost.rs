@@ -61,7 +61,8 @@ impl MevBoost {
         command.env("SLOT_SEC", self.slot_seconds.to_string());
         let mut process = Process::spawn("mev-boost", command, self.log.clone()).unwrap();
         let (http, status) = (http_client(), loopback(self.port).join("eth/v1/builder/status").unwrap());
-        let answers = async || http.get(status.clone()).send().await.and_then(|it| it.error_for_status());
+        let answers =
+            async || http.get(status.clone()).send().await.and_then(reqwest::Response::error_for_status);
         process.until(LIMIT, answers).await.unwrap_or_else(|error| panic!("{error}"));
         self.process = Some(process);
     }

@@ -90,7 +90,7 @@ impl Network {
     pub async fn start(settings: &Settings, encoding: BuilderEncoding, own_slots: &[u64]) -> Self {
         let settings = &settings.with_logs_in(encoding.name());
         println!("\nThe client's builder speaks {}: {}", encoding.name(), settings.logs.display());
-        Self::begin(settings, encoding, own_slots, false).await
+        Box::pin(Self::begin(settings, encoding, own_slots, false)).await
     }
 
     /// The same with the sidecar in front, which speaks SSZ with the beacon node, and with the contracts on L1.
@@ -100,7 +100,7 @@ impl Network {
     pub async fn start_behind_a_sidecar(settings: &Settings) -> Self {
         let settings = &settings.with_logs_in("sidecar");
         println!("\nThe sidecar is in front, in SSZ: {}", settings.logs.display());
-        Self::begin(settings, BuilderEncoding::Ssz, &[], true).await
+        Box::pin(Self::begin(settings, BuilderEncoding::Ssz, &[], true)).await
     }
 
     async fn begin(
