@@ -227,7 +227,12 @@ impl Course {
                 let step = FIRST_STEPS.get(self.steps).copied();
                 let step = step.unwrap_or_else(|| STEPS[self.steps % STEPS.len()]);
                 self.steps += 1;
-                let (messages, transactions) = self.network.constrain(slot, step).await.into_iter().unzip();
+                let (messages, transactions): (Vec<_>, Vec<_>) =
+                    self.network.constrain(slot, step).await.into_iter().unzip();
+                if messages.is_empty() {
+                    self.note(slot, "delegated, constraints came too late");
+                    return;
+                }
                 let binding = if step == Step::Unincludable { Vec::new() } else { transactions };
                 self.constrained.insert(slot, Constrained { step, messages, binding });
             }

@@ -8,8 +8,8 @@ use earnest_devnet::validator::interop_key;
 use earnest_protocol::{
     Slot,
     objects::{
-        Constraint, ConstraintStatus, ConstraintsMessage, Delegation, DelegationReceipt, SignedConstraints,
-        SignedDelegation,
+        Constraint, ConstraintStatus, ConstraintsMessage, Delegation, DelegationReceipt,
+        SignedConstraintReceipt, SignedConstraints, SignedDelegation,
     },
     signing::EcdsaSecret,
 };
@@ -57,20 +57,25 @@ impl Gateway {
         assert_eq!(receipt.message, expected);
     }
 
-    /// Constrains a delegated slot to hold these transactions by one message, which the relay must hold. Gives the message.
+    /// Constrains a delegated slot to hold these transactions by one message, which the relay must hold. Gives the message; none
+    /// if it came too late, as on a busy machine.
     ///
     /// # Panics
-    /// If the relay refuses, or its receipt does not hold.
+    /// If the relay refuses for another reason, or its receipt does not hold.
     pub async fn constrain(
         &self,
         relay: &Relay,
         slot: u64,
         validator: u64,
         transactions: &[Bytes],
-    ) -> SignedConstraints {
+    ) -> Option<SignedConstraints> {
         let signed = self.sign(slot, validator, transactions);
-        assert_eq!(word_on(relay, &signed).await, ConstraintStatus::Held);
-        signed
+        match relay.client.post_constraints(&signed).await {
+            Ok(receipt) => assert_eq!(judged(relay, &signed, &receipt), ConstraintStatus::Held),
+            Err(ClientError::Refused(refusal)) if refusal.code == "constraint_late" => return None,
+            Err(error) => panic!("slot {slot}: {error}"),
+        }
+        Some(signed)
     }
 
     /// Sends constraints that the relay must refuse: `garbled`, so that the signature is of others, or too late. Gives the code
@@ -119,6 +124,15 @@ impl Gateway {
 /// If the relay refuses, or its receipt does not hold.
 pub async fn word_on(relay: &Relay, constraints: &SignedConstraints) -> ConstraintStatus {
     let receipt = relay.client.post_constraints(constraints).await.unwrap();
+    judged(relay, constraints, &receipt)
+}
+
+/// What a receipt says, if it is the relay's and for these constraints.
+fn judged(
+    relay: &Relay,
+    constraints: &SignedConstraints,
+    receipt: &SignedConstraintReceipt,
+) -> ConstraintStatus {
     receipt.verify(&NETWORK, relay.address).expect("the receipt is the relay's");
     assert_eq!(receipt.message.constraints_hash, constraints.message.hash().unwrap());
     assert_eq!(receipt.message.slot, constraints.message.slot);

@@ -270,7 +270,8 @@ impl Network {
         self.gateway.constrain_wrongly(&self.relay, slot, validator, &withheld().transfer(0), garbled).await
     }
 
-    /// Constrains a slot, in the slot before it. Each transaction has a message of its own. Where transactions of the same
+    /// Constrains a slot, in the slot before it. Each transaction has a message of its own; those that came too late are not among
+    /// those given. Where transactions of the same
     /// account were promised before and are not on chain, they are promised again: no block can hold the later ones without.
     ///
     /// # Panics
@@ -305,8 +306,10 @@ impl Network {
                 }
             }
             let one = std::slice::from_ref(&transaction);
-            let message = self.gateway.constrain(&self.relay, slot, validator, one).await;
-            constrained.push((message, transaction));
+            match self.gateway.constrain(&self.relay, slot, validator, one).await {
+                Some(message) => constrained.push((message, transaction)),
+                None => break,
+            }
         }
         constrained
     }

@@ -80,7 +80,9 @@ impl Run {
     /// Has the slot's proposer delegate, and constrains it.
     async fn constrain(&mut self, slot: u64, step: Step) {
         self.network.delegate(slot).await;
-        let (messages, transactions) = self.network.constrain(slot, step).await.into_iter().unzip();
+        let (messages, transactions): (Vec<_>, Vec<_>) =
+            self.network.constrain(slot, step).await.into_iter().unzip();
+        assert!(!messages.is_empty(), "slot {slot}: all constraints came too late");
         self.constrained.insert(slot, Constrained { step, messages, transactions });
     }
 
