@@ -94,7 +94,8 @@ pub fn set_lookahead(state: &mut [u8], proposers: &[u64]) {
     lookahead.copy_from_slice(&bytes);
 }
 
-/// `SLOT_DURATION_MS` goes beside `SECONDS_PER_SLOT`: clients read either.
+/// `SLOT_DURATION_MS` goes beside `SECONDS_PER_SLOT`: clients read either. No parent is so strong that its late child is orphaned: a
+/// third of a slot of 4 seconds is soon over on a busy machine.
 fn consensus_config(slot_seconds: u64) -> String {
     let hex = |version: [u8; 4]| alloy_primitives::hex::encode_prefixed(version);
     let mut text = format!(
@@ -111,6 +112,7 @@ SECONDS_PER_ETH1_BLOCK: {slot_seconds}
 ETH1_FOLLOW_DISTANCE: 8
 MIN_VALIDATOR_WITHDRAWABILITY_DELAY: 1
 SHARD_COMMITTEE_PERIOD: 1
+REORG_PARENT_WEIGHT_THRESHOLD: 1000000
 DEPOSIT_CHAIN_ID: {chain_id}
 DEPOSIT_NETWORK_ID: {chain_id}
 DEPOSIT_CONTRACT_ADDRESS: {}

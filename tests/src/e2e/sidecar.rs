@@ -119,8 +119,8 @@ impl Sidecar {
 data_dir = \"{folder}/data\"
 beacon = [\"{beacon}\"]
 opted_in = [{opted_in}]
-# The beacon node waits for a second.
-header_limit_ms = 800
+# The beacon node waits for a second, and its block should be out after a third of a slot.
+header_limit_ms = 600
 
 [network]
 genesis_fork_version = \"{version}\"
