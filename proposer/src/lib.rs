@@ -7,7 +7,7 @@
 //! | `lookahead` | follows the beacon node's duties and the Registry, works out our windows | head events, epochs, L1 blocks |
 //! | `keys` | asks signers elsewhere which keys they hold | every minute |
 //! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
-//! | `market` | bids, matches, and looks whether results stay what they were | four times a second |
+//! | `market` | bids, matches, and looks whether results stay what they were | four times a second, and at the closes of our own slots |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign

@@ -1,6 +1,6 @@
 //! `earnest devnet`: the whole system in one process, with a searcher and a follower to watch it work.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use alloy_primitives::{Address, U256};
 use clap::Args;
@@ -25,8 +25,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Slots from the start of the processes to the first window that they sell: its auction closes five and a half before.
-const LEAD_SLOTS: u64 = 9;
+/// Slots from the start to the first window that is sold: its auction closes five and a half before.
+const LEAD_SLOTS: u64 = 6;
 
 use crate::{failure::Failure, role::on_signal};
 
@@ -160,7 +160,7 @@ fn greet(network: &Network) {
     }
     if ready.market {
         println!(
-            "\nthe chain begins with slot {}, and the rollups' terms are in force from slot {}: each window from about slot {} on is sold by auction",
+            "\nit is slot {}, and the rollups' terms are in force from slot {}: from about slot {} on each window is sold by auction",
             ready.first_slot,
             ready.terms_from,
             ready.terms_from.0.max(ready.first_slot.0.saturating_add(LEAD_SLOTS)),
@@ -218,8 +218,10 @@ async fn watch(args: &DevnetArgs, network: &Network, stop: &CancellationToken) -
         None => None,
     };
     let mut auctions = std::pin::pin!(async move {
-        if let Some(auctions) = auctions {
-            auctions.await;
+        if let Some(auctions) = auctions
+            && let Err(error) = auctions.await
+        {
+            tracing::error!(%error, "auctions are not watched");
         }
         std::future::pending::<()>().await;
     });
@@ -308,8 +310,9 @@ fn auctions<'a>(
     Ok(AuctionWatch {
         relay: RelayClient::new(&network.ready().relay, Limits::default()).map_err(|error| failed(&error))?,
         desk,
-        payer: Arc::new(network.rollups_owner().map_err(|error| failed(&error))?),
+        payer: network.rollups_owner().map_err(|error| failed(&error))?,
         beacon: &network.beacon,
+        execution: network.execution.rpc().clone(),
         last,
     })
 }
@@ -370,7 +373,7 @@ fn spawn_rollup(
         inbox: Some(InboxWatch {
             execution: network.execution.rpc().clone(),
             inbox,
-            poll: Duration::from_millis((args.slot_ms / 8).max(50)),
+            poll: Duration::from_millis((args.slot_ms / 4).max(50)),
             timing: Some(*network.timing()),
         }),
         last_event_id: None,
@@ -451,7 +454,7 @@ fn paid(bid: &SettledBid, ready: &Ready) -> String {
         })
         .collect();
     let (wei, who) = (ether(settled.charged_wei), operator(ready, *account));
-    format!("{who} paid {wei} ether: {} ({} gas)", rights.join("; "), settled.gas)
+    format!("{who} paid {wei} ether: {}", rights.join("; "))
 }
 
 fn tell(sighting: &Seen, ready: &Ready) {

@@ -1,4 +1,7 @@
-//! `earnest market show SLOT` and `earnest market verify SLOT`: a slot's auction, as a relay has it and as it should be.
+//! `earnest market show SLOT`, `earnest market verify SLOT`: a slot's auction, as a relay has it and as it should be.
+//! `earnest market settle SLOT`: what was won is paid for, on L1.
+
+mod settle;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -31,6 +34,8 @@ pub(crate) enum MarketCommand {
     Show(ShowArgs),
     /// Compute a slot's auction again from what is public, and say what is wrong.
     Verify(VerifyArgs),
+    /// Have a slot's winning bids paid on L1, by what is public. Anyone may; nobody is paid for it.
+    Settle(settle::SettleArgs),
 }
 
 /// Options of `earnest market show`.
@@ -79,6 +84,7 @@ pub(crate) async fn run(command: MarketCommand) -> Result<ExitCode, Failure> {
     match command {
         MarketCommand::Show(args) => show(args).await,
         MarketCommand::Verify(args) => verify(args).await,
+        MarketCommand::Settle(args) => settle::run(args).await,
     }
 }
 

@@ -200,17 +200,10 @@ impl L1Account {
     /// # Errors
     /// [`L1Error`].
     pub async fn execute(&self, call: &Call, limit: Duration) -> Result<TransactionReceipt, L1Error> {
-        let hash = self.post(call, self.nonce().await?).await?;
-        self.included(hash, limit).await
-    }
-
-    /// [`Self::execute`] without the wait, with this nonce; the transaction's hash.
-    ///
-    /// # Errors
-    /// [`L1Error`]; nothing was sent then.
-    pub async fn post(&self, call: &Call, nonce: u64) -> Result<B256, L1Error> {
         let gas = self.estimate(call).await?;
-        self.send(call, nonce, gas.saturating_add(gas / 5).saturating_add(AT_HAND)).await
+        let hash =
+            self.send(call, self.nonce().await?, gas.saturating_add(gas / 5).saturating_add(AT_HAND)).await?;
+        self.included(hash, limit).await
     }
 
     /// Deploys what is not there yet of a plan, one contract after the other. A contract has `limit` to get into a block.

@@ -22,6 +22,6 @@ pub use gateway::GatewayClient;
 pub use header_with_proofs::{HeaderWithProofs, HeaderWithProofsError, inclusions};
 pub use l1_account::{Call, L1Account, L1Error};
 pub use relay::{HeaderRequest, MAX_HEADER_ANSWER, RelayClient, read_header, read_header_with_proofs};
-pub use settlement::{NothingOwed, Owed, SettleError, Settled, SettledRight, SettlementDesk, owed};
+pub use settlement::{NothingOwed, Owed, SettleError, Settled, SettlementDesk, owed};
 pub use stream::{Numbered, OrderStream};
 pub use transport::{Answer, Limits, Transport, install_tls_provider};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_rpc_types_eth::{
-    BlockId, BlockNumberOrTag, TransactionInput, TransactionReceipt, TransactionRequest,
+    BlockId, BlockNumberOrTag, Filter, Log, TransactionInput, TransactionReceipt, TransactionRequest,
 };
 use alloy_sol_types::{SolCall, SolEvent};
 use earnest_bindings::{Inbox, OrderingMarket, RollupRegistry};
@@ -14,7 +14,7 @@ use earnest_protocol::auction::AuctionRecord;
 use earnest_protocol::delegation::{TrustRoots, valid_allocation};
 use earnest_protocol::objects::{Authority, CommitmentKind, Object, ObjectError, SignedBid};
 use earnest_protocol::settlement::{
-    Batch, BatchPlace, ChainState, MAX_SEGMENTS, Market, Outcome, SettlementError, Terms,
+    Batch, BatchPlace, ChainState, MAX_SEGMENTS, Market, Outcome, Right, SettlementError, Terms,
 };
 use earnest_protocol::signing::Network;
 use earnest_protocol::{RollupId, Slot, Wei};
@@ -112,40 +112,21 @@ pub struct Settled {
     /// What its account's deposit was charged.
     pub charged_wei: U256,
     /// What each rollup's right brought.
-    pub rights: Vec<SettledRight>,
-    /// Gas used.
-    pub gas: u64,
-    /// The transaction.
-    pub transaction: B256,
-}
-
-/// What one rollup's right brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SettledRight {
-    /// The rollup.
-    pub rollup_id: RollupId,
-    /// Who is credited the revenue.
-    pub revenue_recipient: Address,
-    /// That revenue.
-    pub revenue_wei: U256,
-    /// What the slot's proposer is credited.
-    pub proposer_wei: U256,
-    /// Whether all of the window's batches were on L1 by the slot.
-    pub in_time: bool,
+    pub rights: Vec<Right>,
 }
 
 impl Settled {
-    /// What a transaction's receipt says of the settlement of a bid; none if it settled another or nothing.
+    /// What logs say of the settlement of a bid; none if they are of others.
     #[must_use]
-    pub fn read(receipt: &TransactionReceipt, market: Address, bid_hash: B256) -> Option<Self> {
-        let logs = || receipt.inner.logs().iter().filter(|log| log.inner.address == market);
+    pub fn read(logs: &[Log], market: Address, bid_hash: B256) -> Option<Self> {
+        let logs = || logs.iter().filter(|log| log.inner.address == market);
         let charged = logs()
             .filter_map(|log| OrderingMarket::BidSettled::decode_log(&log.inner).ok())
             .find(|settled| settled.bidHash == bid_hash)?;
         let rights = logs()
             .filter_map(|log| OrderingMarket::RightSettled::decode_log(&log.inner).ok())
             .filter(|right| right.bidHash == bid_hash)
-            .map(|right| SettledRight {
+            .map(|right| Right {
                 rollup_id: RollupId(right.rollupId),
                 revenue_recipient: right.revenueRecipient,
                 revenue_wei: right.revenueWei,
@@ -153,28 +134,15 @@ impl Settled {
                 in_time: right.inTime,
             })
             .collect();
-        Some(Self {
-            bid_hash,
-            charged_wei: charged.amountWei,
-            rights,
-            gas: receipt.gas_used,
-            transaction: receipt.transaction_hash,
-        })
+        Some(Self { bid_hash, charged_wei: charged.amountWei, rights })
     }
 
     /// Whether this is what the rules had foreseen.
     #[must_use]
     pub fn is(&self, outcome: &Outcome) -> bool {
-        let rights = outcome.rights.iter().map(|right| SettledRight {
-            rollup_id: right.rollup_id,
-            revenue_recipient: right.revenue_recipient,
-            revenue_wei: right.revenue_wei,
-            proposer_wei: right.proposer_wei,
-            in_time: right.in_time,
-        });
         self.bid_hash == outcome.bid_hash
             && self.charged_wei == outcome.charged_wei
-            && rights.eq(self.rights.iter().copied())
+            && self.rights == outcome.rights
     }
 }
 
@@ -315,7 +283,7 @@ impl SettlementDesk {
         Ok(self.rpc.estimate_gas(&request).await?)
     }
 
-    /// Settles a bid, and waits until that is in a block.
+    /// Settles a bid, and waits until that is in a block: what it did, and its receipt.
     ///
     /// # Errors
     /// [`SettleError`].
@@ -324,27 +292,19 @@ impl SettlementDesk {
         account: &L1Account,
         owed: &Owed,
         limit: Duration,
-    ) -> Result<Settled, SettleError> {
+    ) -> Result<(Settled, TransactionReceipt), SettleError> {
         let receipt = account.execute(&self.call(owed)?, limit).await?;
-        self.settled(&receipt, owed)
+        let settled = Settled::read(receipt.inner.logs(), self.rules.address, owed.hash);
+        Ok((settled.ok_or(SettleError::Contract("OrderingMarket"))?, receipt))
     }
 
-    /// Waits until a settlement that was sent is in a block.
+    /// The market's logs of these blocks.
     ///
     /// # Errors
     /// [`SettleError`].
-    pub async fn included(
-        &self,
-        account: &L1Account,
-        transaction: B256,
-        owed: &Owed,
-        limit: Duration,
-    ) -> Result<Settled, SettleError> {
-        self.settled(&account.included(transaction, limit).await?, owed)
-    }
-
-    fn settled(&self, receipt: &TransactionReceipt, owed: &Owed) -> Result<Settled, SettleError> {
-        Settled::read(receipt, self.rules.address, owed.hash).ok_or(SettleError::Contract("OrderingMarket"))
+    pub async fn logs(&self, from_block: u64, to_block: u64) -> Result<Vec<Log>, SettleError> {
+        let filter = Filter::new().address(self.rules.address).from_block(from_block).to_block(to_block);
+        Ok(self.rpc.logs(&filter).await?)
     }
 }
 

@@ -187,7 +187,7 @@ pub struct Ready {
     pub contracts: BTreeMap<&'static str, Address>,
     /// The operators that registered the opted-in validators, if there are any.
     pub operators: Vec<ReadyOperator>,
-    /// The slot at which all of it began.
+    /// The slot in which all of it was up.
     pub first_slot: Slot,
     /// The first slot at which the rollups' terms are in force.
     pub terms_from: Slot,
@@ -355,7 +355,6 @@ impl Network {
         let beacon = BeaconNode::start(beacon_options).await?;
         let clock = beacon.clock();
         let timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
-        let first_slot = Slot(clock.slot_at(now_ms()).unwrap_or_default());
         let contracts = deploy::plan(&parameters(network, clock, keys.deployer.address()))?;
         let deployment = Deployment {
             execution: &execution,
@@ -459,7 +458,7 @@ impl Network {
             operators: places()
                 .filter_map(|(operator, (gateway, sidecar))| ready_operator(operator, gateway, sidecar))
                 .collect(),
-            first_slot,
+            first_slot: Slot(clock.slot_at(now_ms()).unwrap_or_default()),
             terms_from,
             market: options.market,
             optin_delay: OPTIN_DELAY,

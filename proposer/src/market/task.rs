@@ -23,8 +23,10 @@ use crate::delegation_record;
 use crate::protected_signer::SignError;
 use crate::sidecar::{Sidecar, now_ms};
 
-/// How often the windows are looked at; first refusal is an eighth of a slot long.
+/// How often the windows are looked at, apart from the closes of our own slots.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often while first refusal of a slot of ours runs, which is an eighth of a slot long.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// Bids of one slot in the order of their nonces; a match comes after them.
 const NONCES_PER_SLOT: u32 = 16;
 
@@ -95,7 +97,8 @@ impl MarketTask {
         let follow = async {
             loop {
                 self.round(&mut done).await;
-                tokio::time::sleep(PAUSE).await;
+                let pause = pause(&self.duties.borrow(), &done.matched, now_ms());
+                tokio::time::sleep(pause).await;
             }
         };
         tokio::select! {
@@ -123,6 +126,10 @@ impl MarketTask {
         }
         for duty in &all {
             let slot = duty.window.slot;
+            // Bids for many slots take longer than first refusal of one; they have until their closes.
+            if is_due(&own, &done.matched, now_ms()) {
+                return;
+            }
             if now < duty.window.close_ms {
                 let is_own = own.iter().any(|ours| ours.place() == duty.place());
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
@@ -357,6 +364,22 @@ fn wanted(
         .collect()
 }
 
+/// Whether first refusal of a slot of ours runs that was not made use of.
+fn is_due(own: &[Duty], matched: &BTreeSet<Slot>, now: u64) -> bool {
+    let to_match = own.iter().map(|duty| duty.window).filter(|window| !matched.contains(&window.slot));
+    to_match.into_iter().any(|window| window.close_ms <= now && now < window.first_refusal_ms)
+}
+
+/// How long nothing need be looked at: never beyond the close of a slot of ours.
+fn pause(own: &[Duty], matched: &BTreeSet<Slot>, now: u64) -> Duration {
+    if is_due(own, matched, now) {
+        return REFUSAL_PAUSE;
+    }
+    let closes = own.iter().map(|duty| duty.window.close_ms).filter(|close_ms| *close_ms > now);
+    let next = closes.min().map(|close_ms| Duration::from_millis(close_ms.saturating_sub(now)));
+    next.map_or(PAUSE, |next| next.min(PAUSE))
+}
+
 #[cfg(test)]
 mod tests {
     use alloy_primitives::FixedBytes;
@@ -399,6 +422,31 @@ mod tests {
         let hash = B256::from(U256::from(rollup * 1_000 + wei));
         let ack = Signed::new(BidAck { bid_hash: hash, received_at_ms: 0 }, FixedBytes::ZERO);
         PublishedBid { hash, bid: SignedBid { message, signature: FixedBytes::ZERO }, ack, excluded: None }
+    }
+
+    #[test]
+    fn no_first_refusal_is_slept_through() {
+        let duty = |slot: u64, close_ms: u64| Duty {
+            key: FixedBytes::ZERO,
+            window: Window {
+                slot: Slot(slot),
+                close_ms,
+                first_refusal_ms: close_ms + 250,
+                start_ms: close_ms + 4_000,
+                seal_ms: close_ms + 6_000,
+                constraint_cutoff_ms: close_ms + 6_300,
+                slot_ms: close_ms + 7_000,
+            },
+        };
+        let own = [duty(8, 1_000), duty(9, 3_000)];
+        let none = BTreeSet::new();
+        for (now, ms) in
+            [(0, 250), (749, 250), (900, 100), (1_000, 100), (1_249, 100), (1_250, 250), (2_999, 1)]
+        {
+            assert_eq!(pause(&own, &none, now), Duration::from_millis(ms), "{now}");
+        }
+        assert_eq!(pause(&own, &BTreeSet::from([Slot(8)]), 1_000), PAUSE, "it was matched");
+        assert_eq!(pause(&[], &none, 1_000), PAUSE);
     }
 
     #[test]

@@ -445,7 +445,8 @@ impl Auction {
                 bid_count: bids.len() as u64,
                 outcome: Some(AuctionOutcome {
                     rollups,
-                    operators: [10, 11, 12, 13, 20].map(operator).to_vec(),
+                    // Of those who bid: the proposer, who did not, matches all the same.
+                    operators: [10, 11, 12, 13].map(operator).to_vec(),
                     proposer_operator: Some(operator(20)),
                     bids,
                     auction_root: B256::ZERO,

@@ -317,10 +317,13 @@ impl<'a> Audit<'a> {
             domain: MarketDomain { chain_id: public.network.chain_id, market: public.market },
             window: public.window.unwrap_or(&public.record.window),
             sale: Sale::of(public.rollups.unwrap_or(&outcome.rollups), public.relay),
+            // The slot's own proposer may match without having bid.
             operators: public
                 .operators
-                .unwrap_or(&outcome.operators)
-                .iter()
+                .map_or_else(
+                    || outcome.operators.iter().chain(&outcome.proposer_operator),
+                    |known| known.iter().chain(&None),
+                )
                 .map(|operator| (operator.registration_root, operator))
                 .collect(),
             findings: Vec::new(),
