@@ -31,6 +31,9 @@ pub struct InboxWatch {
 /// Blocks that are read: of what lies further back nothing is lost any more.
 const READ_BLOCKS: u64 = SETTLED_BLOCKS.saturating_mul(2);
 
+/// Blocks that are read again each time: some execution clients (EthereumJS) have a block's logs a moment after the block.
+const AGAIN_BLOCKS: u64 = 8;
+
 /// What was read of the Inbox, and as of which block.
 #[derive(Debug, Default)]
 struct Reading {
@@ -90,7 +93,8 @@ impl InboxWatch {
         if reading.head != Some((number, hash)) {
             // Logs of hundreds of blocks are dear: where the chain only went on, those of its new blocks are enough.
             let oldest = number.saturating_sub(READ_BLOCKS);
-            let from = self.goes_on_from(reading, number, head.header.parent_hash).await?.unwrap_or(oldest);
+            let next = self.goes_on_from(reading, number, head.header.parent_hash).await?;
+            let from = next.map_or(oldest, |next| next.saturating_sub(AGAIN_BLOCKS));
             let filter = Filter::new()
                 .address(self.inbox)
                 .event_signature(BatchRecorded::SIGNATURE_HASH)
@@ -218,7 +222,6 @@ mod tests {
     #[tokio::test]
     async fn of_a_chain_that_only_went_on_the_new_blocks_are_read() {
         let chain = Shared::default();
-        chain.lock().blocks = vec![1, 2, 3];
         let router = Router::new().route("/", post(rpc)).with_state(Arc::clone(&chain));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -226,21 +229,22 @@ mod tests {
         let execution = ExecutionClient::new(url).unwrap();
         let watch = InboxWatch { execution, inbox: INBOX, poll: Duration::from_millis(10), timing: None };
         let (mut check, mut reading) = (InclusionCheck::default(), Reading::default());
-        for (blocks, asked, read) in [
-            (vec![1, 2, 3], Some((0, 2)), vec![1, 2, 3]),
-            (vec![1, 2, 3], None, vec![1, 2, 3]),
-            (vec![1, 2, 3, 4], Some((3, 3)), vec![1, 2, 3, 4]),
-            (vec![1, 2, 3, 4, 5, 6], Some((4, 5)), vec![1, 2, 3, 4, 5, 6]),
+        for (newest, asked) in [
+            (&[1, 2, 3][..], Some((0, 22))),
+            (&[1, 2, 3], None),
+            (&[1, 2, 3, 4], Some((15, 23))),
+            (&[1, 2, 3, 4, 5, 6], Some((16, 25))),
             // Reorgs: to the same height, to a lower one, to a higher one.
-            (vec![1, 2, 3, 4, 5, 7], Some((0, 5)), vec![1, 2, 3, 4, 5, 7]),
-            (vec![1, 2, 3, 4, 8], Some((0, 4)), vec![1, 2, 3, 4, 8]),
-            (vec![1, 2, 3, 9, 10, 11, 12], Some((0, 6)), vec![1, 2, 3, 9, 10, 11, 12]),
+            (&[1, 2, 3, 4, 5, 7], Some((0, 25))),
+            (&[1, 2, 3, 4, 8], Some((0, 24))),
+            (&[1, 2, 3, 9, 10, 11, 12], Some((0, 26))),
         ] {
-            chain.lock().blocks = blocks;
+            let blocks: Vec<u8> = (100..120).chain(newest.iter().copied()).collect();
+            chain.lock().blocks.clone_from(&blocks);
             watch.poll_once(RollupId(7), &mut check, &mut reading).await.unwrap();
             assert_eq!(chain.lock().asked.pop(), asked);
             let records = reading.records.iter().map(|record| record.block_hash[0]);
-            assert_eq!(records.collect::<Vec<_>>(), read);
+            assert_eq!(records.collect::<Vec<_>>(), blocks);
         }
     }
 }

@@ -69,6 +69,8 @@ pub fn verified(record: &AuctionRecord, authorities: &[Authority]) -> Option<Ver
     verify_auction(&public).ok()
 }
 
+/// Blocks that are read again each time: EthereumJS has a block's logs a moment after the block.
+const AGAIN_BLOCKS: u64 = 8;
 /// Gas of a settlement, at most: of any, and for each rollup.
 const GAS: u64 = 600_000;
 const RIGHT_GAS: u64 = 100_000;
@@ -131,7 +133,7 @@ impl AuctionWatch<'_> {
         let Some(head) = self.execution.block(BlockNumberOrTag::Latest).await? else { return Ok(()) };
         let (number, head_ms) = (head.header.number, head.header.timestamp.saturating_mul(1_000));
         if number > progress.block {
-            let logs = self.desk.logs(progress.block.saturating_add(1), number).await?;
+            let logs = self.desk.logs(progress.block.saturating_sub(AGAIN_BLOCKS), number).await?;
             progress.block = number;
             self.check_off(progress, &logs, head_ms, tell);
         }

@@ -61,11 +61,19 @@ impl BidError {
     /// Whether the same again is of no use.
     fn is_final(&self) -> bool {
         match self {
-            Self::Relay(error) => !error.is_transient(),
+            Self::Relay(error) => !error.is_transient() && !may_be_behind(error),
             Self::Record(_) | Self::Signing(_) => false,
             Self::OtherRelay { .. } | Self::BadAcknowledgement => true,
         }
     }
+}
+
+/// Codes of a relay whose lookahead, or view of L1, may be behind ours: at the start of an epoch it takes it a moment.
+const BEHIND: [&str; 3] = ["unknown_slot", "not_sequencing", "nothing_for_sale"];
+
+/// Whether a refusal may be another one a moment later.
+fn may_be_behind(error: &ClientError) -> bool {
+    error.refusal().is_some_and(|refusal| BEHIND.contains(&refusal.code.as_str()))
 }
 
 #[derive(Debug, Default)]
@@ -422,6 +430,19 @@ mod tests {
         let hash = B256::from(U256::from(rollup * 1_000 + wei));
         let ack = Signed::new(BidAck { bid_hash: hash, received_at_ms: 0 }, FixedBytes::ZERO);
         PublishedBid { hash, bid: SignedBid { message, signature: FixedBytes::ZERO }, ack, excluded: None }
+    }
+
+    #[test]
+    fn a_relay_that_is_behind_is_asked_again() {
+        let refused = |status, code: &str| {
+            let body = format!(r#"{{"code":"{code}","message":""}}"#);
+            let refusal = earnest_client::Refusal::read(status, None, body.as_bytes());
+            BidError::Relay(ClientError::Refused(Box::new(refusal))).is_final()
+        };
+        for code in BEHIND {
+            assert!(!refused(400, code), "{code}");
+        }
+        assert!(refused(400, "bad_signature") && !refused(503, "not_ready"));
     }
 
     #[test]

@@ -578,7 +578,7 @@ fn an_honest_auction_holds_and_says_what_it_cannot_show() {
         window: Some(&auction.record.window),
         proposer: Some(auction.record.proposer),
         rollups: Some(&outcome.rollups),
-        operators: Some(&outcome.operators),
+        operators: Some(&[10, 11, 12, 13, 20].map(operator)),
         ..auction.public()
     };
     let verdict = verify_auction(&public).unwrap();
@@ -778,7 +778,10 @@ fn every_deviation_is_shown() {
         ("nobody", |it| it.outcome().winners.clear(), |found| matches!(found, Finding::Winners { .. })),
         (
             "match of a stranger",
-            |it| it.outcome().proposer_operator = Some(operator(10)),
+            |it| {
+                it.outcome().operators.push(operator(20));
+                it.outcome().proposer_operator = Some(operator(10));
+            },
             |found| matches!(found, Finding::Match { fault: MatchFault::NotProposer, .. }),
         ),
         (
