@@ -110,7 +110,7 @@ pub(crate) async fn run(args: DevnetArgs) -> Result<ExitCode, Failure> {
     if !args.quiet {
         greet(&network);
     }
-    let verdict = watch(&args, &network, &stop).await?;
+    let verdict = Box::pin(watch(&args, &network, &stop)).await?;
     network.stop().await;
     Ok(sum_up(&verdict))
 }
@@ -217,7 +217,7 @@ async fn watch(args: &DevnetArgs, network: &Network, stop: &CancellationToken) -
         Some(desk) => Some(auctions(network, desk.clone(), last)?.run(seen.clone())),
         None => None,
     };
-    let mut auctions = std::pin::pin!(async move {
+    let mut auctions = Box::pin(async move {
         if let Some(auctions) = auctions
             && let Err(error) = auctions.await
         {

@@ -1,7 +1,10 @@
 //! Watches a devnet's market from outside: tells each auction's result, computes it again, and settles what was won once the
 //! slot is past.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use alloy_primitives::Address;
 use alloy_rpc_types_eth::{BlockNumberOrTag, Log};
@@ -112,7 +115,7 @@ impl AuctionWatch<'_> {
             sent: Vec::new(),
             block: self.execution.block_number().await?,
         };
-        let pause = self.beacon.clock().slot_duration() / 4;
+        let pause = Duration::from_millis(self.beacon.clock().slot_ms() / 4);
         while !seen.is_closed() {
             if let Err(error) = self.round(&mut progress, &seen).await {
                 tracing::warn!(%error, "L1 or the relay cannot be asked about auctions");
