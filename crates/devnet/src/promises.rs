@@ -356,3 +356,71 @@ pub fn sealed_by(finding: &Finding) -> Option<(Slot, u32)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use earnest_protocol::settlement::Right;
+
+    use super::*;
+
+    fn settled(charged: u64, as_foreseen: bool) -> Seen {
+        let right = Right {
+            rollup_id: RollupId(7),
+            revenue_recipient: Address::repeat_byte(2),
+            revenue_wei: U256::from(27),
+            proposer_wei: U256::from(3),
+            in_time: true,
+        };
+        let settled = Settled { bid_hash: B256::ZERO, charged_wei: U256::from(charged), rights: vec![right] };
+        let account = Address::repeat_byte(1);
+        Seen::Settled(Box::new(SettledBid { slot: Slot(9), account, settled, as_foreseen }))
+    }
+
+    fn won() -> Promises {
+        let mut promises = Promises::default();
+        promises.market.owed.insert((Slot(9), B256::ZERO), U256::from(30));
+        promises.market.stands_on.entry(Slot(9)).or_default().insert((RollupId(7), B256::ZERO));
+        promises.market.results.insert(
+            Slot(9),
+            SlotAllocation { slot: Slot(9), start_ms: 0, auction_root: B256::ZERO, entries: vec![] },
+        );
+        promises
+    }
+
+    #[test]
+    fn a_winner_pays_what_it_bid_and_as_the_rules_foresee() {
+        for (charged, as_foreseen, kept) in [(30, true, true), (29, true, false), (30, false, false)] {
+            let mut promises = won();
+            promises.market.stands_on.clear();
+            assert_eq!((promises.unsettled(Slot(8)), promises.unsettled(Slot(9))), (0, 1));
+            promises.on(&settled(charged, as_foreseen));
+            assert_eq!(promises.unsettled(Slot(9)), 0);
+            let (paid, credited) = promises.paid();
+            assert_eq!(paid[&Address::repeat_byte(1)], U256::from(charged));
+            assert_eq!(credited[&Address::repeat_byte(2)], U256::from(27));
+            let verdict = promises.verdict(Slot(9), true);
+            assert_eq!(verdict.broken.is_empty(), kept, "{:?}", verdict.broken);
+            let market = verdict.market.unwrap();
+            assert_eq!((market.settled, market.proposers_wei), (1, U256::from(3)));
+        }
+    }
+
+    #[test]
+    fn what_is_unpaid_or_stands_on_no_result_is_broken_once_its_slot_counts() {
+        assert!(won().verdict(Slot(8), true).broken.is_empty(), "not yet");
+        assert!(won().verdict(Slot(9), false).broken.is_empty(), "there is no market");
+        let broken = won().verdict(Slot(9), true).broken;
+        assert!(broken.len() == 2 && broken[0].contains("stand on no result"), "{broken:?}");
+        assert!(broken[1].contains("is not settled"), "{broken:?}");
+        // No delegation carries it: nobody holds anything, and nobody owes anything.
+        let mut void = won();
+        void.market.stands_on.clear();
+        void.on(&Seen::Verified { slot: Slot(9), findings: vec![], void: true });
+        let verdict = void.verdict(Slot(9), true);
+        assert_eq!((verdict.broken, verdict.market.unwrap().void), (vec![], 1));
+        let mut wrong = Promises::default();
+        let findings = vec!["bid is left out".to_owned()];
+        wrong.on(&Seen::Verified { slot: Slot(9), findings, void: false });
+        assert_eq!(wrong.verdict(Slot(0), true).broken, ["auction of slot 9: bid is left out"]);
+    }
+}
