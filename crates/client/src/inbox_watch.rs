@@ -32,7 +32,7 @@ pub struct InboxWatch {
 const READ_BLOCKS: u64 = SETTLED_BLOCKS.saturating_mul(2);
 
 /// Blocks that are read again each time: some execution clients (EthereumJS) have a block's logs a moment after the block.
-const AGAIN_BLOCKS: u64 = 8;
+const AGAIN_BLOCKS: u64 = 3;
 
 /// What was read of the Inbox, and as of which block.
 #[derive(Debug, Default)]
@@ -232,8 +232,8 @@ mod tests {
         for (newest, asked) in [
             (&[1, 2, 3][..], Some((0, 22))),
             (&[1, 2, 3], None),
-            (&[1, 2, 3, 4], Some((15, 23))),
-            (&[1, 2, 3, 4, 5, 6], Some((16, 25))),
+            (&[1, 2, 3, 4], Some((20, 23))),
+            (&[1, 2, 3, 4, 5, 6], Some((21, 25))),
             // Reorgs: to the same height, to a lower one, to a higher one.
             (&[1, 2, 3, 4, 5, 7], Some((0, 25))),
             (&[1, 2, 3, 4, 8], Some((0, 24))),

@@ -73,7 +73,7 @@ pub fn verified(record: &AuctionRecord, authorities: &[Authority]) -> Option<Ver
 }
 
 /// Blocks that are read again each time: EthereumJS has a block's logs a moment after the block.
-const AGAIN_BLOCKS: u64 = 8;
+const AGAIN_BLOCKS: u64 = 3;
 /// Gas of a settlement, at most: of any, and for each rollup.
 const GAS: u64 = 600_000;
 const RIGHT_GAS: u64 = 100_000;
