@@ -5,7 +5,7 @@
 use std::{fmt, time::Duration};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{BlockNumberOrTag, TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::SolCall;
 use earnest_bindings::deploy::{Addresses, FACTORY, Plan};
@@ -19,6 +19,12 @@ const TIP: u128 = 1_000_000_000;
 const AT_HAND: u64 = 500_000;
 /// Pause between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The newest block.
+pub const LATEST: BlockNumberOrTag = BlockNumberOrTag::Latest;
+
+/// What a transaction came to.
+pub type Receipt = TransactionReceipt;
 
 /// What a transaction does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,44 @@ impl Call {
     pub fn paying(self, wei: U256) -> Self {
         Self { value: wei, ..self }
     }
+}
+
+/// What gas costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fees {
+    /// The newest block's base fee, wei per gas.
+    pub base: u128,
+}
+
+impl Fees {
+    /// What a unit of gas costs at this base fee, tip included, wei.
+    #[must_use]
+    pub const fn now(self) -> u128 {
+        self.base.saturating_add(TIP)
+    }
+
+    /// The most that our transactions pay for a unit of gas, wei: twice the base fee outlives six full blocks.
+    #[must_use]
+    pub const fn most(self) -> u128 {
+        self.base.saturating_mul(2).saturating_add(TIP)
+    }
+}
+
+/// The gas limit of a call that takes this much.
+#[must_use]
+pub const fn gas_limit(gas: u64) -> u64 {
+    gas.saturating_add(gas / 5).saturating_add(AT_HAND)
+}
+
+/// A call's transaction, signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedCall {
+    /// Its hash.
+    pub hash: B256,
+    /// The account's nonce in it.
+    pub nonce: u64,
+    /// As it is sent.
+    pub raw: Bytes,
 }
 
 /// Why something was not done on L1.
@@ -120,6 +164,12 @@ impl L1Account {
         Self { client, secret, chain_id }
     }
 
+    /// The execution client.
+    #[must_use]
+    pub const fn client(&self) -> &ExecutionClient {
+        &self.client
+    }
+
     /// Its address.
     #[must_use]
     pub fn address(&self) -> Address {
@@ -149,19 +199,26 @@ impl L1Account {
         Ok(self.client.estimate_gas(&request).await?)
     }
 
-    /// Sends a call with this nonce and gas limit; its transaction's hash.
+    /// What gas costs now.
     ///
     /// # Errors
-    /// [`L1Error`]; nothing was sent then.
-    pub async fn send(&self, call: &Call, nonce: u64, gas_limit: u64) -> Result<B256, L1Error> {
+    /// [`L1Error::Chain`], [`L1Error::NoBlock`].
+    pub async fn fees(&self) -> Result<Fees, L1Error> {
         let head = self.client.block(BlockNumberOrTag::Latest).await?.ok_or(L1Error::NoBlock)?;
-        let base = u128::from(head.header.base_fee_per_gas.unwrap_or_default());
+        Ok(Fees { base: u128::from(head.header.base_fee_per_gas.unwrap_or_default()) })
+    }
+
+    /// The transaction of a call with this nonce and gas limit, signed and not sent: whoever writes it down first can send
+    /// the very same again after a crash.
+    ///
+    /// # Errors
+    /// [`L1Error::Signing`].
+    pub fn sign(&self, call: &Call, nonce: u64, gas_limit: u64, fees: Fees) -> Result<SignedCall, L1Error> {
         let transaction = TxEip1559 {
             chain_id: self.chain_id,
             nonce,
             gas_limit,
-            // Twice the base fee outlives six full blocks.
-            max_fee_per_gas: base.saturating_mul(2).saturating_add(TIP),
+            max_fee_per_gas: fees.most(),
             max_priority_fee_per_gas: TIP,
             to: TxKind::Call(call.to),
             value: call.value,
@@ -169,7 +226,16 @@ impl L1Account {
             ..TxEip1559::default()
         };
         let raw = sign_transaction(transaction, &self.secret)?;
-        Ok(self.client.send_raw_transaction(&raw).await?)
+        Ok(SignedCall { hash: keccak256(&raw), nonce, raw })
+    }
+
+    /// Sends a call with this nonce and gas limit; its transaction's hash.
+    ///
+    /// # Errors
+    /// [`L1Error`]; nothing was sent then.
+    pub async fn send(&self, call: &Call, nonce: u64, gas_limit: u64) -> Result<B256, L1Error> {
+        let signed = self.sign(call, nonce, gas_limit, self.fees().await?)?;
+        Ok(self.client.send_raw_transaction(&signed.raw).await?)
     }
 
     /// Waits until a transaction is in a block; its receipt. What the execution client cannot answer is asked again: geth
@@ -201,8 +267,7 @@ impl L1Account {
     /// [`L1Error`].
     pub async fn execute(&self, call: &Call, limit: Duration) -> Result<TransactionReceipt, L1Error> {
         let gas = self.estimate(call).await?;
-        let hash =
-            self.send(call, self.nonce().await?, gas.saturating_add(gas / 5).saturating_add(AT_HAND)).await?;
+        let hash = self.send(call, self.nonce().await?, gas_limit(gas)).await?;
         self.included(hash, limit).await
     }
 

@@ -1,0 +1,258 @@
+//! Shows what is to be done with its gas, sends it, and says what became of it.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use earnest_chain::ChainError;
+use earnest_client::operator::{Act, Plan, ether, explain};
+use earnest_client::{Call, Fees, L1Account, L1Error, gas_limit};
+
+use crate::failure::Failure;
+use crate::role::cause;
+
+use super::outbox::{Outbox, Sent};
+use super::settings::{Sending, Settings};
+
+/// Sends an operator's transactions, and writes each down before.
+#[derive(Debug)]
+pub(super) struct Sender<'a> {
+    settings: &'a Settings,
+    account: L1Account,
+    outbox: Outbox,
+    /// Of a command that was cut off, what got into blocks.
+    earlier: Vec<Sent>,
+    limit: Duration,
+    dry_run: bool,
+}
+
+/// What becomes of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All of it is done.
+    Done,
+    /// Nothing was sent, for nothing was to be.
+    DryRun,
+}
+
+impl<'a> Sender<'a> {
+    /// Loads the owner's key, and waits for what a command that was cut off has sent.
+    pub(super) async fn open(settings: &'a Settings, sending: &Sending) -> Result<Self, Failure> {
+        let key = settings.owner_key(sending)?;
+        let secret = tokio::task::spawn_blocking(move || key.ecdsa()).await.map_err(cause)?.map_err(cause)?;
+        let chain_id = settings.config.network.chain_id;
+        let address = secret.address();
+        let account = L1Account::new(settings.client.clone(), secret, chain_id);
+        let open = if sending.dry_run { Outbox::peek } else { Outbox::open };
+        let outbox = open(&settings.folder, chain_id, address)?;
+        let limit = Duration::from_secs(sending.limit);
+        let mut sender =
+            Self { settings, account, outbox, earlier: Vec::new(), limit, dry_run: sending.dry_run };
+        sender.resolve().await?;
+        Ok(sender)
+    }
+
+    /// The owner's account.
+    pub(super) fn address(&self) -> Address {
+        self.account.address()
+    }
+
+    /// Whether nothing is to be sent.
+    pub(super) const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// What became of the transactions of a command that was cut off. They are sent again, the very same, so that each is done
+    /// once at most.
+    async fn resolve(&mut self) -> Result<(), Failure> {
+        for sent in self.outbox.sent().to_vec() {
+            println!("an earlier run was cut off when it had sent: {}", sent.what);
+            if self.dry_run {
+                match self.account.client().receipt(sent.hash).await.map_err(cause)? {
+                    Some(receipt) if receipt.status() => self.earlier.push(sent),
+                    _ => println!("   transaction {} is in no block; it would be sent again", sent.hash),
+                }
+                continue;
+            }
+            match self.land_again(&sent).await {
+                Ok(true) => self.earlier.push(sent),
+                Ok(false) => {
+                    println!("   transaction {} came to nothing", sent.hash);
+                    self.outbox.remove(sent.hash)?;
+                }
+                Err(error) => return Err(Failure::new(self.in_flight(&sent, &error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction is in a block in the end, and did what it was to do.
+    async fn land_again(&self, sent: &Sent) -> Result<bool, L1Error> {
+        let client = self.account.client();
+        let next = client.nonce(self.address(), earnest_client::LATEST).await?;
+        let known = client.receipt(sent.hash).await?;
+        if known.is_none() && next > sent.nonce {
+            // Another transaction took its nonce.
+            return Ok(false);
+        }
+        if known.is_none() {
+            // A pool that has it says no; what matters is whether it gets into a block.
+            if let Err(error) = client.send_raw_transaction(&sent.raw).await {
+                if !matches!(error, ChainError::Rpc { .. }) {
+                    return Err(error.into());
+                }
+            }
+        }
+        match self.account.included(sent.hash, self.limit).await {
+            Ok(receipt) => {
+                report(&receipt);
+                Ok(true)
+            }
+            Err(L1Error::Reverted(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn in_flight(&self, sent: &Sent, error: &L1Error) -> String {
+        format!(
+            "{}\n`{}` may still get into a block. Run the command again to go on waiting; nothing is sent twice.",
+            explain(error),
+            sent.what
+        )
+    }
+
+    /// Shows a plan, and does it.
+    pub(super) async fn perform(mut self, plan: Plan) -> Result<Outcome, Failure> {
+        for done in &plan.done {
+            println!("done: {done}");
+        }
+        let mut steps = Vec::new();
+        for act in &plan.acts {
+            let call = act.call(&self.settings.contracts).map_err(cause)?;
+            if let Some(place) = self.earlier.iter().position(|sent| sent.does(&call)) {
+                let sent = self.earlier.remove(place);
+                println!("done: {act}, by the run that was cut off (transaction {})", sent.hash);
+            } else {
+                steps.push((act, call));
+            }
+        }
+        if steps.is_empty() {
+            println!("nothing is left to do");
+            self.outbox.clear()?;
+            return Ok(if self.dry_run { Outcome::DryRun } else { Outcome::Done });
+        }
+        self.preview(&steps).await?;
+        if self.dry_run {
+            println!("dry run: nothing was sent");
+            return Ok(Outcome::DryRun);
+        }
+        for (number, (act, call)) in (1_usize..).zip(&steps) {
+            println!("{number}. {act}");
+            self.send(act, call).await?;
+        }
+        self.outbox.clear()?;
+        Ok(Outcome::Done)
+    }
+
+    /// Says what each step takes. Refuses what a contract would refuse, and what the account cannot pay.
+    async fn preview(&self, steps: &[(&Act, Call)]) -> Result<(), Failure> {
+        let fees = self.account.fees().await.map_err(|error| Failure::new(explain(&error)))?;
+        let balance = self.account.client().balance(self.address(), earnest_client::LATEST).await;
+        let balance = balance.map_err(cause)?;
+        let paid = steps.iter().fold(U256::ZERO, |sum, (_, call)| sum.saturating_add(call.value));
+        let poor = |needed: U256| {
+            Failure::new(format!(
+                "account {} has {}, and this takes up to {}: fund it first",
+                self.address(),
+                ether(balance),
+                ether(needed)
+            ))
+        };
+        // An estimate of what cannot be paid is refused without saying so by some nodes.
+        if balance < paid {
+            return Err(poor(paid));
+        }
+        println!("by account {} with {}:", self.address(), ether(balance));
+        let mut needed = paid;
+        for (number, (act, call)) in (1_usize..).zip(steps) {
+            let gas = self.account.estimate(call).await;
+            let gas = gas.map_err(|error| Failure::new(format!("{act}: {}", explain(&error))))?;
+            let (now, most) = costs(gas, fees);
+            needed = needed.saturating_add(most);
+            println!("{number}. {act}");
+            println!(
+                "   about {gas} gas, {} at the base fee of {} gwei now, at most {}",
+                ether(now),
+                gwei(fees.base),
+                ether(most)
+            );
+        }
+        if balance < needed { Err(poor(needed)) } else { Ok(()) }
+    }
+
+    async fn send(&mut self, act: &Act, call: &Call) -> Result<(), Failure> {
+        let failed = |error: L1Error| Failure::new(format!("{act}: {}", explain(&error)));
+        let gas = self.account.estimate(call).await.map_err(failed)?;
+        let (nonce, fees) = (self.account.nonce().await.map_err(failed)?, self.account.fees().await);
+        let signed =
+            self.account.sign(call, nonce, gas_limit(gas), fees.map_err(failed)?).map_err(failed)?;
+        let sent = Sent::new(act.to_string(), call, &signed);
+        self.outbox.add(sent.clone())?;
+        if let Err(error) = self.account.client().send_raw_transaction(&signed.raw).await {
+            // A node that says no has not got it. Of one that does not answer that is not known.
+            if matches!(error, ChainError::Rpc { .. }) {
+                self.outbox.remove(signed.hash)?;
+                return Err(failed(error.into()));
+            }
+            return Err(Failure::new(self.in_flight(&sent, &error.into())));
+        }
+        println!("   transaction {} sent", signed.hash);
+        match self.account.included(signed.hash, self.limit).await {
+            Ok(receipt) => {
+                report(&receipt);
+                Ok(())
+            }
+            Err(error @ L1Error::Reverted(_)) => {
+                self.outbox.remove(signed.hash)?;
+                Err(Failure::new(format!("{act}: {error}: something changed before it; look at `status`")))
+            }
+            Err(error) => Err(Failure::new(self.in_flight(&sent, &error))),
+        }
+    }
+}
+
+/// What gas costs at this base fee, and what a transaction of ours can cost at most, wei.
+fn costs(gas: u64, fees: Fees) -> (U256, U256) {
+    let cost = |gas: u64, price: u128| U256::from(gas).saturating_mul(U256::from(price));
+    (cost(gas, fees.now()), cost(gas_limit(gas), fees.most()))
+}
+
+fn gwei(wei: u128) -> String {
+    let text = alloy_primitives::utils::format_units(wei, 9).unwrap_or_else(|_| wei.to_string());
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    text.to_owned()
+}
+
+fn report(receipt: &earnest_client::Receipt) {
+    let fee = U256::from(receipt.gas_used).saturating_mul(U256::from(receipt.effective_gas_price));
+    println!(
+        "   transaction {} in block {}: {} gas, {} paid for it",
+        receipt.transaction_hash,
+        receipt.block_number.unwrap_or_default(),
+        receipt.gas_used,
+        ether(fee)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_of_this_base_fee_and_of_the_limit() {
+        let fees = Fees { base: 1_500_000_000 };
+        let (now, most) = costs(100_000, fees);
+        assert_eq!(ether(now), "0.00025 ether");
+        assert_eq!(most, U256::from(620_000_u64) * U256::from(4_000_000_000_u64));
+        assert_eq!((gwei(1_500_000_000), gwei(7), gwei(0)), ("1.5".into(), "0.000000007".into(), "0".into()));
+    }
+}
