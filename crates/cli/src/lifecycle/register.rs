@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::Address;
 use clap::Args;
 use earnest_builder_types::BlsPublicKey;
 use earnest_chain::registry::State;
