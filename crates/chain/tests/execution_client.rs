@@ -163,7 +163,10 @@ async fn account_states_come_in_one_batch() {
     assert_eq!(batches.load(Ordering::SeqCst), 4);
 
     let unknown = node.account_states(&accounts, B256::ZERO.into()).await;
-    assert_eq!(unknown, Err(ChainError::Rpc { code: -32000, message: "header not found".to_owned(), data: None }));
+    assert_eq!(
+        unknown,
+        Err(ChainError::Rpc { code: -32000, message: "header not found".to_owned(), data: None })
+    );
 }
 
 #[tokio::test]

@@ -105,10 +105,8 @@ pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<(), Failure> {
     println!("escrow of {} at relay {relay}: {}", sender.address(), ether(escrow));
     let amount = args.amount.map(|amount| amount.0);
     let plan = plan::withdraw(relay, escrow, asked, amount, reader.now()).map_err(cause)?;
-    let asks = plan
-        .acts
-        .iter()
-        .any(|act| matches!(act, Act::RequestWithdrawal { amount, .. } if !amount.is_zero()));
+    let asks =
+        plan.acts.iter().any(|act| matches!(act, Act::RequestWithdrawal { amount, .. } if !amount.is_zero()));
     sender.perform(plan).await?;
     if asks {
         println!(

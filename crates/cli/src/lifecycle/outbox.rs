@@ -68,7 +68,10 @@ impl Outbox {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(of_file(&path, "another command sends transactions of this account: wait for its end"));
+                return Err(of_file(
+                    &path,
+                    "another command sends transactions of this account: wait for its end",
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(of_file(&path, error)),
         }

@@ -37,7 +37,9 @@ const SHOWN: usize = 20;
 
 /// Options of `earnest proposer register`.
 #[derive(Debug, Args)]
-#[command(after_help = "More than 256 keys make several operators, each with a collateral, and later a committer, of its own.")]
+#[command(
+    after_help = "More than 256 keys make several operators, each with a collateral, and later a committer, of its own."
+)]
 pub(crate) struct RegisterArgs {
     #[command(flatten)]
     sending: Sending,
@@ -83,23 +85,22 @@ pub(crate) async fn run(args: RegisterArgs) -> Result<(), Failure> {
     for (root, keys) in registered {
         todo.done.push(format!("{keys} keys are registered in {root}"));
     }
+    let mut records = Vec::new();
     for batch in sorted.fresh.chunks(MAX_BATCH) {
         let record = consents(&settings, &signer, owner, batch, &state).await?;
         let tree = record.tree().ok_or_else(|| Failure::new("the consents make no tree"))?;
         if sender.is_dry_run() {
             println!("registration file {} would be written", path_of(&settings, &record).display());
-        } else {
-            keep(&settings, &record)?;
         }
         todo.acts.push(Act::Register { tree, owner, collateral });
+        records.push(record);
     }
-    let roots: BTreeSet<_> =
-        todo.acts.iter().filter_map(|act| if let Act::Register { tree, .. } = act { Some(tree.root()) } else { None }).collect();
-    if sender.perform(todo).await? == Outcome::DryRun || roots.is_empty() {
+    let write = || records.iter().try_for_each(|record| keep(&settings, record));
+    if sender.perform_after(todo, write).await? == Outcome::DryRun || records.is_empty() {
         return Ok(());
     }
-    for root in &roots {
-        println!("registration root {root}");
+    for record in &records {
+        println!("registration root {}", record.registration_root);
     }
     println!(
         "next: registration_root in [market], then `opt-in`, in {} (the time to show forged consents)",
@@ -161,7 +162,10 @@ async fn check_validators(settings: &Settings, keys: &[BlsPublicKey], force: boo
         eprintln!("registered all the same (--force):{}", list(&wrong));
         return Ok(());
     }
-    Err(Failure::new(format!("keys that nobody should register:{}\nleave them out by --pubkeys, or give --force", list(&wrong))))
+    Err(Failure::new(format!(
+        "keys that nobody should register:{}\nleave them out by --pubkeys, or give --force",
+        list(&wrong)
+    )))
 }
 
 async fn ask_beacon(settings: &Settings, keys: &[BlsPublicKey]) -> Result<Vec<ValidatorRecord>, String> {
@@ -224,8 +228,7 @@ async fn consent(
     let signed = SignedRegistration { pubkey: key, signature, nonce };
     // A consent that does not hold costs half of the collateral.
     let checked = signed.clone();
-    let check =
-        tokio::task::spawn_blocking(move || checked.verify(owner, EARNEST_SIGNING_ID, &network));
+    let check = tokio::task::spawn_blocking(move || checked.verify(owner, EARNEST_SIGNING_ID, &network));
     check.await.map_err(cause)?.map_err(|error| Failure::new(format!("the consent of {key}: {error}")))?;
     Ok(signed)
 }

@@ -21,6 +21,8 @@ pub(super) struct Sender<'a> {
     outbox: Outbox,
     /// Of a command that was cut off, what got into blocks.
     earlier: Vec<Sent>,
+    /// In a dry run, what is in no block yet.
+    waiting: Vec<Sent>,
     limit: Duration,
     dry_run: bool,
 }
@@ -45,8 +47,9 @@ impl<'a> Sender<'a> {
         let open = if sending.dry_run { Outbox::peek } else { Outbox::open };
         let outbox = open(&settings.folder, chain_id, address)?;
         let limit = Duration::from_secs(sending.limit);
+        let (earlier, waiting) = (Vec::new(), Vec::new());
         let mut sender =
-            Self { settings, account, outbox, earlier: Vec::new(), limit, dry_run: sending.dry_run };
+            Self { settings, account, outbox, earlier, waiting, limit, dry_run: sending.dry_run };
         sender.resolve().await?;
         Ok(sender)
     }
@@ -69,7 +72,11 @@ impl<'a> Sender<'a> {
             if self.dry_run {
                 match self.account.client().receipt(sent.hash).await.map_err(cause)? {
                     Some(receipt) if receipt.status() => self.earlier.push(sent),
-                    _ => println!("   transaction {} is in no block; it would be sent again", sent.hash),
+                    Some(_) => println!("   transaction {} came to nothing", sent.hash),
+                    None => {
+                        println!("   transaction {} is in no block; it would be sent again", sent.hash);
+                        self.waiting.push(sent);
+                    }
                 }
                 continue;
             }
@@ -121,7 +128,16 @@ impl<'a> Sender<'a> {
     }
 
     /// Shows a plan, and does it.
-    pub(super) async fn perform(mut self, plan: Plan) -> Result<Outcome, Failure> {
+    pub(super) async fn perform(self, plan: Plan) -> Result<Outcome, Failure> {
+        self.perform_after(plan, || Ok(())).await
+    }
+
+    /// Shows a plan, and does it. `prepare` comes before the first transaction, once it is known that nothing would be refused.
+    pub(super) async fn perform_after(
+        mut self,
+        plan: Plan,
+        prepare: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Outcome, Failure> {
         for done in &plan.done {
             println!("done: {done}");
         }
@@ -131,6 +147,9 @@ impl<'a> Sender<'a> {
             if let Some(place) = self.earlier.iter().position(|sent| sent.does(&call)) {
                 let sent = self.earlier.remove(place);
                 println!("done: {act}, by the run that was cut off (transaction {})", sent.hash);
+            } else if let Some(place) = self.waiting.iter().position(|sent| sent.does(&call)) {
+                let sent = self.waiting.remove(place);
+                println!("on its way: {act} (transaction {})", sent.hash);
             } else {
                 steps.push((act, call));
             }
@@ -145,6 +164,7 @@ impl<'a> Sender<'a> {
             println!("dry run: nothing was sent");
             return Ok(Outcome::DryRun);
         }
+        prepare()?;
         for (number, (act, call)) in (1_usize..).zip(&steps) {
             println!("{number}. {act}");
             self.send(act, call).await?;
@@ -193,8 +213,7 @@ impl<'a> Sender<'a> {
         let failed = |error: L1Error| Failure::new(format!("{act}: {}", explain(&error)));
         let gas = self.account.estimate(call).await.map_err(failed)?;
         let (nonce, fees) = (self.account.nonce().await.map_err(failed)?, self.account.fees().await);
-        let signed =
-            self.account.sign(call, nonce, gas_limit(gas), fees.map_err(failed)?).map_err(failed)?;
+        let signed = self.account.sign(call, nonce, gas_limit(gas), fees.map_err(failed)?).map_err(failed)?;
         let sent = Sent::new(act.to_string(), call, &signed);
         self.outbox.add(sent.clone())?;
         if let Err(error) = self.account.client().send_raw_transaction(&signed.raw).await {

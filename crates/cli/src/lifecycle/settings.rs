@@ -186,7 +186,8 @@ fn registry(
     addresses: Option<&Addresses>,
     rpc: Option<&Url>,
 ) -> Result<RegistryConfig, Failure> {
-    let missing = |what: &str| Failure::new(format!("{what} is missing: give [registry] in the configuration"));
+    let missing =
+        |what: &str| Failure::new(format!("{what} is missing: give [registry] in the configuration"));
     let mut registry = match (&config.registry, addresses, rpc) {
         (Some(registry), ..) => registry.clone(),
         (None, Some(addresses), Some(rpc)) => toml::from_str(&format!(
@@ -246,8 +247,7 @@ mod tests {
     use super::*;
 
     fn config(change: impl FnOnce(&mut Config)) -> Config {
-        let mut config: Config =
-            toml::from_str(include_str!("../../../../config/proposer.toml")).unwrap();
+        let mut config: Config = toml::from_str(include_str!("../../../../config/proposer.toml")).unwrap();
         config.market.as_mut().unwrap().contract = config.registry.as_ref().unwrap().market.unwrap();
         change(&mut config);
         config
@@ -270,8 +270,7 @@ mod tests {
         let without = config(|config| config.registry = None);
         let given = registry(&without, Some(&addresses()), Some(&rpc)).unwrap();
         assert_eq!((given.registry, given.optin_delay), (Address::repeat_byte(2), 2));
-        for (addresses, rpc, said) in
-            [(None, Some(&rpc), "--addresses"), (Some(addresses()), None, "--rpc")]
+        for (addresses, rpc, said) in [(None, Some(&rpc), "--addresses"), (Some(addresses()), None, "--rpc")]
         {
             let refused = registry(&without, addresses.as_ref(), rpc).unwrap_err().to_string();
             assert!(refused.contains(said), "{refused}");

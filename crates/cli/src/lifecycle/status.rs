@@ -142,9 +142,11 @@ struct Wanted {
 fn operator(standing: &Standing, beside: &Beside, wanted: &Wanted) -> OperatorReport {
     let (terms, registered) = (&standing.terms, standing.registered);
     let in_force = standing.opt_in.filter(|opt_in| opt_in.out_at.is_none() && !opt_in.slashed);
-    let counts_from_epoch = wanted.clock.as_ref().zip(in_force).map(|((clock, _), opt_in)| {
-        counts_from(clock, wanted.optin_delay, opt_in.at).0
-    });
+    let counts_from_epoch = wanted
+        .clock
+        .as_ref()
+        .zip(in_force)
+        .map(|((clock, _), opt_in)| counts_from(clock, wanted.optin_delay, opt_in.at).0);
     let mut report = OperatorReport {
         registration_root: standing.root,
         owner: registered.map(|it| it.owner),
@@ -204,10 +206,8 @@ fn problems(standing: &Standing, report: &OperatorReport, wanted: &Wanted) -> Ve
         Some(opt_in) if opt_in.slashed => found.push("the slasher slashed it".to_owned()),
         Some(opt_in) if opt_in.out_at.is_none() => {
             if let Some(committer) = wanted.committer.filter(|committer| *committer != opt_in.committer) {
-                found.push(format!(
-                    "its committer is {}, and the gateway's is {committer}",
-                    opt_in.committer
-                ));
+                found
+                    .push(format!("its committer is {}, and the gateway's is {committer}", opt_in.committer));
             }
             if let (Some((_, now)), Some(from)) = (wanted.clock, report.counts_from_epoch) {
                 if now < from {
@@ -427,7 +427,11 @@ fn operator_shown(text: &mut String, operator: &OperatorReport, now: u64) {
         line(text, "  owner", &owner.to_string());
         line(text, "  registered", &utc(at));
         let file = if operator.has_file { "" } else { ", no registration file here" };
-        line(text, "  keys", &format!("{}, {} signed for the owner{file}", operator.keys, operator.keys_signed));
+        line(
+            text,
+            "  keys",
+            &format!("{}, {} signed for the owner{file}", operator.keys, operator.keys_signed),
+        );
         let (has, least) = (ether(operator.collateral_wei.0), ether(operator.min_collateral_wei.0));
         line(text, "  collateral", &format!("{has}, at least {least}"));
     }
@@ -443,7 +447,11 @@ fn operator_shown(text: &mut String, operator: &OperatorReport, now: u64) {
         }
         _ => line(text, "  opted in", "no"),
     }
-    line(text, "  market relay", &operator.relay.map_or_else(|| "none".to_owned(), |relay| relay.to_string()));
+    line(
+        text,
+        "  market relay",
+        &operator.relay.map_or_else(|| "none".to_owned(), |relay| relay.to_string()),
+    );
     if let Some(at) = operator.unregistered_at {
         line(text, "  unregistered", &utc(at));
     }
@@ -538,7 +546,8 @@ mod tests {
         let report = whole(&standing(), &wanted(), ETHER);
         assert!(report.operational, "{:?}", report.operators[0].problems);
         let text = shown(&report);
-        for said in ["operational       yes", "epoch 15", "1 ether, at least 1 ether", "yes, until it leaves"] {
+        for said in ["operational       yes", "epoch 15", "1 ether, at least 1 ether", "yes, until it leaves"]
+        {
             assert!(text.contains(said), "{said}: {text}");
         }
         let json = serde_json::to_value(&report).unwrap();
@@ -594,6 +603,9 @@ mod tests {
         let operators = [gone, standing()].map(|standing| operator(&standing, &beside, &wanted()));
         assert!(report((7, 2_000), operators.to_vec(), None, Vec::new()).operational);
         let leaving = shown(&report((7, 2_000), operators[..1].to_vec(), None, Vec::new()));
-        assert!(leaving.contains("claimable") && leaving.contains("no operator's validators count"), "{leaving}");
+        assert!(
+            leaving.contains("claimable") && leaving.contains("no operator's validators count"),
+            "{leaving}"
+        );
     }
 }

@@ -181,9 +181,7 @@ impl Act {
                 let call = OrderingMarket::requestWithdrawalCall { relay: *relay, amountWei: *amount };
                 Call::new(market()?, &call)
             }
-            Self::Withdraw { relay } => {
-                Call::new(market()?, &OrderingMarket::withdrawCall { relay: *relay })
-            }
+            Self::Withdraw { relay } => Call::new(market()?, &OrderingMarket::withdrawCall { relay: *relay }),
         })
     }
 }
@@ -203,7 +201,12 @@ impl fmt::Display for Act {
         match self {
             Self::Register { tree, owner, collateral } => {
                 let keys = tree.registrations().len();
-                write!(f, "register {keys} keys for {owner} with {}: root {}", ether(*collateral), tree.root())
+                write!(
+                    f,
+                    "register {keys} keys for {owner} with {}: root {}",
+                    ether(*collateral),
+                    tree.root()
+                )
             }
             Self::OptIn { committer, .. } => write!(f, "opt in to the slasher with committer {committer}"),
             Self::OptOut { .. } => f.write_str("opt out of the slasher"),

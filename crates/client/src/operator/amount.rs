@@ -76,8 +76,22 @@ mod tests {
         assert_eq!(wei("7wei"), Ok(U256::from(7)));
         assert_eq!(wei("0.000000000000000001ether"), Ok(U256::from(1)));
         for wrong in [
-            "", "ether", "-1ether", "+1ether", "1.5", "1.5wei", "0.0000000000000000001ether", "1e18", "0x10",
-            "1 2ether", ".5ether", "5.ether", "1.2.3ether", "1finney", "1,5ether", "1_000",
+            "",
+            "ether",
+            "-1ether",
+            "+1ether",
+            "1.5",
+            "1.5wei",
+            "0.0000000000000000001ether",
+            "1e18",
+            "0x10",
+            "1 2ether",
+            ".5ether",
+            "5.ether",
+            "1.2.3ether",
+            "1finney",
+            "1,5ether",
+            "1_000",
         ] {
             assert_eq!(wei(wrong), Err(AmountError), "{wrong}");
         }

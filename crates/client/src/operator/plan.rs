@@ -376,7 +376,9 @@ pub fn withdraw(
                 return Ok(Plan::act(Act::Withdraw { relay }));
             }
             let (amount, from) = (ether(asked.amount), ahead(asked.ready_at, now));
-            Ok(Plan::done(format!("{amount} were asked for, and can be taken from {from}: run this again then")))
+            Ok(Plan::done(format!(
+                "{amount} were asked for, and can be taken from {from}: run this again then"
+            )))
         }
         None if wanted.is_zero() => Ok(Plan::done("there is nothing in escrow that could be asked for")),
         _ if wanted > escrow => Err(Refusal::EscrowTooLow(escrow)),

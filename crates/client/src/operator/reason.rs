@@ -159,10 +159,9 @@ mod tests {
 
     #[test]
     fn every_error_of_both_contracts_has_words() {
-        for (contract, selectors) in [
-            ("Registry", RegistryError::SELECTORS),
-            ("OrderingMarket", MarketError::SELECTORS),
-        ] {
+        for (contract, selectors) in
+            [("Registry", RegistryError::SELECTORS), ("OrderingMarket", MarketError::SELECTORS)]
+        {
             for selector in selectors {
                 // Arguments of no error are longer than this.
                 let data = [selector.as_slice(), &[0; 128]].concat();

@@ -87,7 +87,8 @@ impl Record {
     /// The tree, for calls and proofs; none if there is none.
     #[must_use]
     pub fn tree(&self) -> Option<Arc<RegistrationTree>> {
-        let registrations = self.registrations.iter().map(SignedRegistration::to_sol).collect::<Result<_, _>>();
+        let registrations =
+            self.registrations.iter().map(SignedRegistration::to_sol).collect::<Result<_, _>>();
         RegistrationTree::new(registrations.ok()?, self.owner, self.signing_id).map(Arc::new)
     }
 

@@ -155,9 +155,7 @@ impl<'a> Reader<'a> {
         let opt_in = self.ask(registry, &opt_in).await?;
         let liable = self.ask(registry, &Registry::isLiableCall { registrationRoot: root, slasher }).await?;
         let relay = match market {
-            Some(market) => {
-                self.ask(market, &OrderingMarket::relayOfCall { registrationRoot: root }).await?
-            }
+            Some(market) => self.ask(market, &OrderingMarket::relayOfCall { registrationRoot: root }).await?,
             None => Address::ZERO,
         };
         let unregistered: u64 = data.unregisteredAt.to();

@@ -213,15 +213,13 @@ fn any_world() -> impl Strategy<Value = World> {
             deleted,
             equivocated: false,
         });
-    let opt_in =
-        (any::<bool>(), 110_u64..200, prop::option::of(0_u64..60), prop::bool::weighted(0.1)).prop_map(
-            |(same, at, out, slashed)| OptIn {
-                committer: if same { COMMITTER } else { RELAY },
-                at,
-                out_at: out.map(|after| at + after),
-                slashed,
-            },
-        );
+    let opt_in = (any::<bool>(), 110_u64..200, prop::option::of(0_u64..60), prop::bool::weighted(0.1))
+        .prop_map(|(same, at, out, slashed)| OptIn {
+            committer: if same { COMMITTER } else { RELAY },
+            at,
+            out_at: out.map(|after| at + after),
+            slashed,
+        });
     (
         prop::option::weighted(0.95, operator),
         prop::option::of(opt_in),
@@ -237,8 +235,7 @@ fn any_world() -> impl Strategy<Value = World> {
             world.user = user;
             world.locked_until = locked.unwrap_or_default();
             world.escrow = U256::from(escrow);
-            world.asked =
-                asked.map(|(amount, ready_at)| Withdrawal { amount: U256::from(amount), ready_at });
+            world.asked = asked.map(|(amount, ready_at)| Withdrawal { amount: U256::from(amount), ready_at });
             world
         })
 }
@@ -313,7 +310,10 @@ fn an_opt_in_names_the_relay_as_well() {
     let world = world();
     let wish = OptInWish { committer: COMMITTER, user: None, relay: Some(RELAY) };
     let plan = opt_in(&world.standing, OWNER, &wish).unwrap();
-    assert!(matches!(plan.acts[..], [Act::OptIn { committer: COMMITTER, .. }, Act::NameRelay { relay: RELAY, .. }]));
+    assert!(matches!(
+        plan.acts[..],
+        [Act::OptIn { committer: COMMITTER, .. }, Act::NameRelay { relay: RELAY, .. }]
+    ));
     let none = OptInWish { relay: None, ..wish };
     assert_eq!(opt_in(&world.standing, OWNER, &none).unwrap().acts.len(), 1);
 }
@@ -330,7 +330,10 @@ fn refusals_say_what_to_do() {
     assert!(refused(|_| {}, other).to_string().contains("fresh key"));
     assert!(refused(|it| it.standing.now = 105, wish).to_string().contains("(in 5 s)"));
     assert!(refused(|it| it.standing.registered = None, wish).to_string().contains("register first"));
-    assert_eq!(refused(|_| {}, OptInWish { committer: Address::ZERO, ..wish }), Refusal::Zero("the committer"));
+    assert_eq!(
+        refused(|_| {}, OptInWish { committer: Address::ZERO, ..wish }),
+        Refusal::Zero("the committer")
+    );
     let not_ours = refused(|it| it.standing.registered.as_mut().unwrap().owner = RELAY, wish);
     assert_eq!(not_ours, Refusal::NotOwner { owner: RELAY, account: OWNER });
     let poor = refused(|it| it.standing.registered.as_mut().unwrap().collateral = U256::from(1), wish);
@@ -348,10 +351,7 @@ fn collateral_is_claimable_and_an_operator_liable_until_the_first_end() {
     standing.registered.as_mut().unwrap().slashed_at = Some(180);
     assert_eq!((claimable_from(&standing), liable_until(&standing)), (Some(260), Some(235)));
     standing.now = 300;
-    assert!(matches!(
-        claim_collateral(&standing, Some(400)),
-        Err(Refusal::Locked { until: 400, now: 300 })
-    ));
+    assert!(matches!(claim_collateral(&standing, Some(400)), Err(Refusal::Locked { until: 400, now: 300 })));
     let plan = claim_collateral(&standing, None).unwrap();
     assert!(matches!(plan.acts[..], [Act::ClaimCollateral { slashed: true, .. }]));
 }
