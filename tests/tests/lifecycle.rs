@@ -353,7 +353,7 @@ async fn an_operator_comes_counts_and_goes() {
     // With keystores, Commit-Boost and Web3Signer: every consent holds, or the indexer would leave the key out.
     let said = rig.proposer(&["register", "--collateral", "2.5ether"]).await.well();
     let [root] = rig.roots()[..] else { panic!("{said}") };
-    assert!(said.contains(&format!("registration root {root}")) && said.contains("in block"), "{said}");
+    assert!(said.contains(&format!("registration root {root}")) && said.contains("   in block "), "{said}");
     let operator = rig.operator(root).await;
     assert_eq!((operator.owner, operator.numKeys), (OWNER, 4));
     assert_eq!(operator.collateralWei.to::<u128>(), 2_500_000_000_000_000_000);
@@ -498,6 +498,30 @@ async fn what_the_contracts_would_refuse_is_said_before_anything_is_sent() {
     rig.proposer(&["opt-in", "--root", &B256::repeat_byte(5).to_string()]).await.refused("nobody registered");
     rig.proposer(&["deposit", "--escrow", "0ether"]).await.refused("the amount is zero");
     rig.proposer(&["register", "--owner-key-file", "nothing"]).await.refused("nothing");
+
+    // The owner's key in a keystore.
+    let import = [
+        "keys",
+        "import",
+        "ecdsa",
+        "owner",
+        "--dir",
+        "safe",
+        "--password-file",
+        "password",
+        "--kdf",
+        "light",
+    ];
+    assert!(run(import, rig.folder.path()).await.status.success());
+    let safe = std::fs::read_dir(rig.folder.path().join("safe")).unwrap().next().unwrap().unwrap().path();
+    let by_keystore =
+        ["deposit", "--escrow", "1ether", "--dry-run", "--owner-key-file", safe.to_str().unwrap()];
+    let with = |more: [&'static str; 2]| [&by_keystore[..], &more].concat();
+    rig.proposer(&by_keystore).await.refused("for a keystore, name its password_file too");
+    rig.proposer(&with(["--owner-password-file", "owner"])).await.refused("wrong password");
+    rig.proposer(&with(["--owner-password-env", "EARNEST_NO_SUCH"])).await.refused("is not set");
+    let said = rig.proposer(&with(["--owner-password-file", "password"])).await.well();
+    assert!(said.contains(&OWNER.to_string()), "{said}");
 
     // A signer that signs with another key, or that is not there.
     let strange = rig.hold(&rig.web3signer);

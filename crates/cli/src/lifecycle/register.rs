@@ -163,7 +163,7 @@ async fn check_validators(settings: &Settings, keys: &[BlsPublicKey], force: boo
         return Ok(());
     }
     Err(Failure::new(format!(
-        "keys that nobody should register:{}\nleave them out by --pubkeys, or give --force",
+        "nothing was registered:{}\nleave such keys out by --pubkeys, or give --force",
         list(&wrong)
     )))
 }

@@ -39,8 +39,7 @@ pub(super) enum Outcome {
 impl<'a> Sender<'a> {
     /// Loads the owner's key, and waits for what a command that was cut off has sent.
     pub(super) async fn open(settings: &'a Settings, sending: &Sending) -> Result<Self, Failure> {
-        let key = settings.owner_key(sending)?;
-        let secret = tokio::task::spawn_blocking(move || key.ecdsa()).await.map_err(cause)?.map_err(cause)?;
+        let secret = settings.owner_key(sending).await?;
         let chain_id = settings.config.network.chain_id;
         let address = secret.address();
         let account = L1Account::new(settings.client.clone(), secret, chain_id);
@@ -111,6 +110,7 @@ impl<'a> Sender<'a> {
         }
         match self.account.included(sent.hash, self.limit).await {
             Ok(receipt) => {
+                println!("   transaction {}", sent.hash);
                 report(&receipt);
                 Ok(true)
             }
@@ -146,7 +146,10 @@ impl<'a> Sender<'a> {
             let call = act.call(&self.settings.contracts).map_err(cause)?;
             if let Some(place) = self.earlier.iter().position(|sent| sent.does(&call)) {
                 let sent = self.earlier.remove(place);
-                println!("done: {act}, by the run that was cut off (transaction {})", sent.hash);
+                println!(
+                    "done: {act}, by the run that was cut off (transaction {}); to do it once more, run this again",
+                    sent.hash
+                );
             } else if let Some(place) = self.waiting.iter().position(|sent| sent.does(&call)) {
                 let sent = self.waiting.remove(place);
                 println!("on its way: {act} (transaction {})", sent.hash);
@@ -201,9 +204,9 @@ impl<'a> Sender<'a> {
             println!("{number}. {act}");
             println!(
                 "   about {gas} gas, {} at the base fee of {} gwei now, at most {}",
-                ether(now),
+                rounded(now),
                 gwei(fees.base),
-                ether(most)
+                rounded(most)
             );
         }
         if balance < needed { Err(poor(needed)) } else { Ok(()) }
@@ -224,7 +227,7 @@ impl<'a> Sender<'a> {
             }
             return Err(Failure::new(self.in_flight(&sent, &error.into())));
         }
-        println!("   transaction {} sent", signed.hash);
+        println!("   transaction {}", signed.hash);
         match self.account.included(signed.hash, self.limit).await {
             Ok(receipt) => {
                 report(&receipt);
@@ -245,6 +248,13 @@ fn costs(gas: u64, fees: Fees) -> (U256, U256) {
     (cost(gas, fees.now()), cost(gas_limit(gas), fees.most()))
 }
 
+/// An amount in ether, rounded up to the gwei.
+fn rounded(wei: U256) -> String {
+    const GWEI: u64 = 1_000_000_000;
+    let gwei = U256::from(GWEI);
+    ether(wei.div_ceil(gwei).saturating_mul(gwei))
+}
+
 fn gwei(wei: u128) -> String {
     let text = alloy_primitives::utils::format_units(wei, 9).unwrap_or_else(|_| wei.to_string());
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
@@ -254,11 +264,10 @@ fn gwei(wei: u128) -> String {
 fn report(receipt: &earnest_client::Receipt) {
     let fee = U256::from(receipt.gas_used).saturating_mul(U256::from(receipt.effective_gas_price));
     println!(
-        "   transaction {} in block {}: {} gas, {} paid for it",
-        receipt.transaction_hash,
+        "   in block {} with {} gas, for {}",
         receipt.block_number.unwrap_or_default(),
         receipt.gas_used,
-        ether(fee)
+        rounded(fee)
     );
 }
 
@@ -272,6 +281,7 @@ mod tests {
         let (now, most) = costs(100_000, fees);
         assert_eq!(ether(now), "0.00025 ether");
         assert_eq!(most, U256::from(620_000_u64) * U256::from(4_000_000_000_u64));
+        assert_eq!(rounded(U256::from(1_000_000_001_u64)), "0.000000002 ether");
         assert_eq!((gwei(1_500_000_000), gwei(7), gwei(0)), ("1.5".into(), "0.000000007".into(), "0".into()));
     }
 }

@@ -12,7 +12,8 @@ use earnest_chain::{ExecutionClient, SlotClock};
 use earnest_client::operator::standing::Reader;
 use earnest_client::operator::{Contracts, Record};
 use earnest_proposer::Config;
-use earnest_signer::KeyFile;
+use earnest_protocol::signing::EcdsaSecret;
+use earnest_signer::{KeyFile, Password, keyring};
 use url::Url;
 
 use crate::failure::Failure;
@@ -49,8 +50,11 @@ pub(crate) struct Sending {
     #[arg(long)]
     owner_key_file: Option<PathBuf>,
     /// The keystore's password file.
-    #[arg(long, requires = "owner_key_file")]
+    #[arg(long, requires = "owner_key_file", conflicts_with = "owner_password_env")]
     owner_password_file: Option<PathBuf>,
+    /// Environment variable that holds the keystore's password.
+    #[arg(long, requires = "owner_key_file")]
+    owner_password_env: Option<String>,
     /// Send nothing: show what would be done, and what it would cost.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -117,14 +121,24 @@ impl Settings {
         option.or_else(|| gateway.map(|gateway| gateway.relay_address))
     }
 
-    /// Where the owner's key is.
-    pub(crate) fn owner_key(&self, sending: &Sending) -> Result<KeyFile, Failure> {
-        let option = sending.owner_key_file.clone();
-        let option = option.map(|file| KeyFile { file, password_file: sending.owner_password_file.clone() });
+    /// Loads the owner's key.
+    pub(crate) async fn owner_key(&self, sending: &Sending) -> Result<EcdsaSecret, Failure> {
         let market = self.config.market.as_ref().map(|market| market.account_key.clone());
-        option.or(market).ok_or_else(|| {
+        let password_file = sending.owner_password_file.clone();
+        let option = sending.owner_key_file.clone().map(|file| KeyFile { file, password_file });
+        let key = option.or(market).ok_or_else(|| {
             Failure::new("the owner's key is missing: give --owner-key-file, or [market] account_key")
-        })
+        })?;
+        let variable = sending.owner_password_env.clone();
+        // Keystores are slow on purpose.
+        let loading = tokio::task::spawn_blocking(move || match variable {
+            Some(variable) => {
+                let password = Password::from_env(&variable).map_err(cause)?;
+                keyring::load_ecdsa(&key.file, &password).map_err(|error| of_file(&key.file, error))
+            }
+            None => key.ecdsa().map_err(cause),
+        });
+        loading.await.map_err(cause)?
     }
 
     /// The registrations whose files are in the folder, of this network and Registry.

@@ -227,7 +227,7 @@ pub fn opt_in(standing: &Standing, account: Address, wish: &OptInWish) -> Result
         }
     }
     if let Some(relay) = wish.relay {
-        if standing.relay == Some(relay) {
+        if standing.relay.unwrap_or_default() == relay {
             plan.done.push(format!("market relay {relay} named"));
         } else {
             plan.acts.push(Act::NameRelay { root, relay });

@@ -1,5 +1,7 @@
 //! What L1 says of an operator at one block.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_eth::{
     BlockId, BlockNumberOrTag, Filter, TransactionInput, TransactionRequest, ValueOrArray,
@@ -10,6 +12,9 @@ use earnest_chain::{ChainError, ExecutionClient};
 use earnest_protocol::sol;
 
 use super::act::Contracts;
+
+/// How long after the last lock the locks end by themselves, seconds: the Registry's `MAX_LOCK`.
+const MAX_LOCK: u64 = 30 * 24 * 3_600;
 
 /// How the Registry works, as it was deployed. Amounts in wei, times in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,8 +254,7 @@ impl<'a> Reader<'a> {
             .address(self.contracts.registry)
             .event_signature(ValueOrArray::Array(events.to_vec()))
             .topic1(root);
-        // The locks that each slasher holds, until when.
-        let mut held: std::collections::BTreeMap<Address, u64> = std::collections::BTreeMap::new();
+        let mut locks = Locks::default();
         let (mut from, mut range) = (from, range.max(1));
         while from <= self.number {
             let to = from.saturating_add(range.saturating_sub(1)).min(self.number);
@@ -266,16 +270,14 @@ impl<'a> Reader<'a> {
             };
             for log in logs {
                 if let Ok(locked) = Registry::CollateralLocked::decode_log_data(log.data()) {
-                    held.insert(locked.slasher, locked.until.to());
+                    locks.locked(locked.slasher, locked.locks, locked.until.to());
                 } else if let Ok(freed) = Registry::CollateralFreed::decode_log_data(log.data()) {
-                    if freed.locks == 0 {
-                        held.remove(&freed.slasher);
-                    }
+                    locks.freed(freed.slasher, freed.locks);
                 }
             }
             from = to.saturating_add(1);
         }
-        Ok(held.into_values().max().filter(|until| *until > self.now))
+        Ok(locks.until(self.now))
     }
 
     async fn ask<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, ChainError> {
@@ -291,5 +293,59 @@ impl<'a> Reader<'a> {
         C::abi_decode_returns(&answer).map_err(|error| {
             ChainError::Config(format!("what is at {to} does not answer {}: {error}", C::SIGNATURE))
         })
+    }
+}
+
+/// The open locks of an operator's collateral, as the Registry counts them: all end together, `MAX_LOCK` after the last.
+#[derive(Debug, Default)]
+struct Locks {
+    /// Those of each slasher.
+    held: BTreeMap<Address, u32>,
+    until: u64,
+}
+
+impl Locks {
+    fn locked(&mut self, slasher: Address, locks: u32, until: u64) {
+        if until.saturating_sub(MAX_LOCK) >= self.until {
+            // Those before ended by time, and count no more.
+            self.held.clear();
+        }
+        self.held.insert(slasher, locks);
+        self.until = until;
+    }
+
+    fn freed(&mut self, slasher: Address, locks: u32) {
+        self.held.insert(slasher, locks);
+    }
+
+    /// Until when the collateral is locked, if it is now.
+    fn until(&self, now: u64) -> Option<u64> {
+        (now < self.until && self.held.values().any(|locks| *locks > 0)).then_some(self.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Address = Address::repeat_byte(1);
+    const TWO: Address = Address::repeat_byte(2);
+
+    #[test]
+    fn locks_end_when_all_are_freed_or_by_time() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.until(0), None);
+        locks.locked(ONE, 1, MAX_LOCK + 100);
+        locks.locked(TWO, 1, MAX_LOCK + 120);
+        locks.freed(TWO, 0);
+        assert_eq!(locks.until(130), Some(MAX_LOCK + 120), "the time of the last lock stays");
+        locks.locked(ONE, 2, MAX_LOCK + 140);
+        locks.freed(ONE, 1);
+        assert_eq!(locks.until(150), Some(MAX_LOCK + 140));
+        assert_eq!(locks.until(MAX_LOCK + 140), None, "by time");
+        // A lock after that begins anew: the one that was left counts no more.
+        locks.locked(TWO, 1, 2 * MAX_LOCK + 140);
+        locks.freed(TWO, 0);
+        assert_eq!(locks.until(MAX_LOCK + 150), None);
     }
 }

@@ -314,8 +314,10 @@ fn an_opt_in_names_the_relay_as_well() {
         plan.acts[..],
         [Act::OptIn { committer: COMMITTER, .. }, Act::NameRelay { relay: RELAY, .. }]
     ));
-    let none = OptInWish { relay: None, ..wish };
-    assert_eq!(opt_in(&world.standing, OWNER, &none).unwrap().acts.len(), 1);
+    for relay in [None, Some(Address::ZERO)] {
+        let none = OptInWish { relay, ..wish };
+        assert_eq!(opt_in(&world.standing, OWNER, &none).unwrap().acts.len(), 1);
+    }
 }
 
 #[test]
