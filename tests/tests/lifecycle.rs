@@ -611,6 +611,28 @@ async fn what_a_killed_command_sent_is_not_sent_again() {
     );
 }
 
+#[tokio::test]
+async fn a_transaction_whose_fee_became_too_low_is_replaced_and_done_once() {
+    let rig = Rig::start().await;
+    rig.rpc("evm_setAutomine", json!([false])).await;
+    let deposit = ["deposit", "--escrow", "1ether"];
+    rig.killed(&deposit, async || rig.in_pool().await).await;
+    rig.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x2540be4000"])).await;
+    rig.rpc("evm_mine", json!([])).await;
+    assert!(rig.escrow().await.is_zero(), "the block takes no offer that low");
+    rig.rpc("evm_setAutomine", json!([true])).await;
+    let said = rig.proposer(&deposit).await.well();
+    assert!(
+        said.contains("the base fee is 160 gwei by now") && said.contains("cut off (transaction"),
+        "{said}"
+    );
+    assert_eq!(rig.escrow().await, ether(1));
+    let folder = std::fs::read_dir(rig.operator_folder()).unwrap();
+    assert!(
+        folder.into_iter().all(|entry| !entry.unwrap().file_name().to_str().unwrap().starts_with("sent-"))
+    );
+}
+
 /// Stands before the execution client, and keeps what is sent to itself.
 async fn swallower(rpc: Url, sent: Arc<Mutex<u32>>) -> Url {
     let client = reqwest::Client::new();

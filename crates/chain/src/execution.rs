@@ -304,6 +304,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_contract_said_is_kept_however_the_node_wraps_it() {
+        let data = |data: &str| {
+            let body = format!(r#"{{"id":7,"error":{{"code":3,"message":"reverted"{data}}}}}"#);
+            let Err(Unusable::Failure(failure)) = read_answer(body.as_bytes(), 7) else { panic!("{body}") };
+            failure.revert_data()
+        };
+        let said = Some(Bytes::from_static(&[0x12, 0x34]));
+        assert_eq!(data(r#","data":"0x1234""#), said);
+        assert_eq!(data(r#","data":{"data":"0x1234","message":"revert"}"#), said);
+        let long = format!(r#","data":"0x{}""#, "00".repeat(MAX_REVERT_DIGITS));
+        for none in
+            ["", r#","data":null"#, r#","data":"Reverted""#, r#","data":"0x123""#, r#","data":7"#, &long]
+        {
+            assert_eq!(data(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn any_bytes_are_an_answer_or_an_error() {
         bolero::check!().with_iterations(1000).for_each(|bytes: &[u8]| {
             let _ = read_answer(bytes, 1);

@@ -51,24 +51,35 @@ impl Call {
     }
 }
 
-/// What gas costs.
+/// What gas costs, and what our transactions offer for it, wei per gas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fees {
-    /// The newest block's base fee, wei per gas.
+    /// The newest block's base fee.
     pub base: u128,
+    /// The tip that is offered.
+    pub tip: u128,
+    /// The most that is offered, tip included.
+    pub most: u128,
 }
 
 impl Fees {
-    /// What a unit of gas costs at this base fee, tip included, wei.
+    /// What is offered at this base fee: twice of it outlives six full blocks.
     #[must_use]
-    pub const fn now(self) -> u128 {
-        self.base.saturating_add(TIP)
+    pub const fn at(base: u128) -> Self {
+        Self { base, tip: TIP, most: base.saturating_mul(2).saturating_add(TIP) }
     }
 
-    /// The most that our transactions pay for a unit of gas, wei: twice the base fee outlives six full blocks.
+    /// What a unit of gas costs at this base fee, tip included.
     #[must_use]
-    pub const fn most(self) -> u128 {
-        self.base.saturating_mul(2).saturating_add(TIP)
+    pub const fn now(self) -> u128 {
+        self.base.saturating_add(self.tip)
+    }
+
+    /// An offer that takes the place of a lower one for the same nonce: pools want an eighth more at most, of tip and sum alike.
+    #[must_use]
+    pub fn beating(self, tip: u128, most: u128) -> Self {
+        let more = |fee: u128| fee.saturating_add(fee / 8).saturating_add(1);
+        Self { tip: self.tip.max(more(tip)), most: self.most.max(more(most)), ..self }
     }
 }
 
@@ -205,7 +216,7 @@ impl L1Account {
     /// [`L1Error::Chain`], [`L1Error::NoBlock`].
     pub async fn fees(&self) -> Result<Fees, L1Error> {
         let head = self.client.block(BlockNumberOrTag::Latest).await?.ok_or(L1Error::NoBlock)?;
-        Ok(Fees { base: u128::from(head.header.base_fee_per_gas.unwrap_or_default()) })
+        Ok(Fees::at(head.header.base_fee_per_gas.unwrap_or_default().into()))
     }
 
     /// The transaction of a call with this nonce and gas limit, signed and not sent: whoever writes it down first can send
@@ -218,8 +229,8 @@ impl L1Account {
             chain_id: self.chain_id,
             nonce,
             gas_limit,
-            max_fee_per_gas: fees.most(),
-            max_priority_fee_per_gas: TIP,
+            max_fee_per_gas: fees.most,
+            max_priority_fee_per_gas: fees.tip,
             to: TxKind::Call(call.to),
             value: call.value,
             input: call.input.clone(),
@@ -244,19 +255,34 @@ impl L1Account {
     /// # Errors
     /// [`L1Error::Reverted`]; after `limit` [`L1Error::NotIncluded`], or the execution client's last refusal.
     pub async fn included(&self, hash: B256, limit: Duration) -> Result<TransactionReceipt, L1Error> {
+        self.one_included(&[hash], limit).await
+    }
+
+    /// Waits until one of the transactions is in a block, as [`Self::included`]: of one nonce no more than one gets there.
+    ///
+    /// # Errors
+    /// As [`Self::included`]; names the first where there is none.
+    pub async fn one_included(
+        &self,
+        hashes: &[B256],
+        limit: Duration,
+    ) -> Result<TransactionReceipt, L1Error> {
         let mut refused = None;
         let wait = async {
             loop {
-                match self.client.receipt(hash).await {
-                    Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
-                    Ok(Some(_)) => return Err(L1Error::Reverted(hash)),
-                    Ok(None) => refused = None,
-                    Err(error) => refused = Some(error),
+                for hash in hashes {
+                    match self.client.receipt(*hash).await {
+                        Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
+                        Ok(Some(_)) => return Err(L1Error::Reverted(*hash)),
+                        Ok(None) => refused = None,
+                        Err(error) => refused = Some(error),
+                    }
                 }
                 tokio::time::sleep(POLL).await;
             }
         };
         let waited = tokio::time::timeout(limit, wait).await;
+        let hash = hashes.first().copied().unwrap_or_default();
         waited.unwrap_or_else(|_| Err(refused.map_or(L1Error::NotIncluded { hash, limit }, L1Error::Chain)))
     }
 
@@ -328,4 +354,21 @@ pub async fn all_there(client: &ExecutionClient, addresses: &Addresses) -> Resul
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_outlives_full_blocks_and_takes_anothers_place() {
+        let first = Fees::at(10_000_000_000);
+        assert_eq!((first.now(), first.most, first.tip), (11_000_000_000, 21_000_000_000, TIP));
+        for base in [1, 10_000_000_000, 40_000_000_000] {
+            let next = Fees::at(base).beating(first.tip, first.most);
+            assert!(next.tip * 100 >= first.tip * 110 && next.most * 100 >= first.most * 110, "{base}");
+            assert!(next.most >= Fees::at(base).most);
+        }
+        assert_eq!(Fees::at(u128::MAX).beating(u128::MAX, u128::MAX).most, u128::MAX);
+    }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use earnest_client::{Call, SignedCall};
+use earnest_client::{Call, Fees, L1Account, L1Error, SignedCall};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -27,16 +27,45 @@ pub(super) struct Sent {
     input: Bytes,
     /// The account's nonce.
     pub(super) nonce: u64,
+    gas_limit: u64,
+    /// What it offers for gas, wei per gas.
+    pub(super) tip: u64,
+    pub(super) most: u64,
     /// Its hash.
     pub(super) hash: B256,
     /// As it is sent.
     pub(super) raw: Bytes,
+    /// Hashes of those that offered less for the same.
+    older: Vec<B256>,
 }
 
 impl Sent {
-    pub(super) fn new(what: String, call: &Call, signed: &SignedCall) -> Self {
+    /// A call's transaction with this gas limit and offer.
+    pub(super) fn new(what: String, call: &Call, signed: &SignedCall, gas_limit: u64, fees: Fees) -> Self {
         let Call { to, value, input } = call.clone();
-        Self { what, to, value, input, nonce: signed.nonce, hash: signed.hash, raw: signed.raw.clone() }
+        let wei = |fee: u128| u64::try_from(fee).unwrap_or(u64::MAX);
+        let (nonce, hash, raw) = (signed.nonce, signed.hash, signed.raw.clone());
+        let (tip, most, older) = (wei(fees.tip), wei(fees.most), Vec::new());
+        Self { what, to, value, input, nonce, gas_limit, tip, most, hash, raw, older }
+    }
+
+    /// Whether no block takes it at this base fee.
+    pub(super) fn is_too_cheap(&self, fees: Fees) -> bool {
+        fees.base > self.most.into()
+    }
+
+    /// The same with a better offer.
+    pub(super) fn dearer(&self, account: &L1Account, fees: Fees) -> Result<Self, L1Error> {
+        let fees = fees.beating(self.tip.into(), self.most.into());
+        let call = Call { to: self.to, value: self.value, input: self.input.clone() };
+        let signed = account.sign(&call, self.nonce, self.gas_limit, fees)?;
+        let older = self.hashes();
+        Ok(Self { older, ..Self::new(self.what.clone(), &call, &signed, self.gas_limit, fees) })
+    }
+
+    /// Its hash, then those of the ones that offered less: one of them gets into a block.
+    pub(super) fn hashes(&self) -> Vec<B256> {
+        [&[self.hash], self.older.as_slice()].concat()
     }
 
     /// Whether it is this call's.
@@ -100,6 +129,12 @@ impl Outbox {
         self.write()
     }
 
+    /// Puts a transaction in the place of one with the same nonce, durably.
+    pub(super) fn replace(&mut self, sent: Sent) -> Result<(), Failure> {
+        self.sent.retain(|other| other.nonce != sent.nonce);
+        self.add(sent)
+    }
+
     /// Takes out a transaction that came to nothing.
     pub(super) fn remove(&mut self, hash: B256) -> Result<(), Failure> {
         self.sent.retain(|sent| sent.hash != hash);
@@ -142,6 +177,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8], over: bool) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use earnest_protocol::signing::EcdsaSecret;
 
     const ACCOUNT: Address = Address::repeat_byte(1);
 
@@ -152,7 +188,7 @@ mod tests {
     fn sent(byte: u8) -> Sent {
         let signed =
             SignedCall { hash: B256::repeat_byte(byte), nonce: byte.into(), raw: vec![byte; 3].into() };
-        Sent::new("something".to_owned(), &call(byte), &signed)
+        Sent::new("something".to_owned(), &call(byte), &signed, 21_000, Fees::at(7))
     }
 
     #[test]
@@ -180,6 +216,27 @@ mod tests {
         again.clear().unwrap();
         drop(again);
         assert!(open().unwrap().sent().is_empty());
+    }
+
+    #[test]
+    fn a_better_offer_takes_the_place_and_both_are_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = earnest_chain::ExecutionClient::new("http://127.0.0.1:9".parse().unwrap()).unwrap();
+        let account = L1Account::new(client, EcdsaSecret::random(), 5);
+        let first = sent(1);
+        let [near, far] = [first.most.into(), u128::from(first.most) + 1].map(Fees::at);
+        assert!(!first.is_too_cheap(near) && first.is_too_cheap(far));
+        let second = first.dearer(&account, far).unwrap();
+        let third = second.dearer(&account, far).unwrap();
+        assert_eq!(third.hashes(), [third.hash, second.hash, first.hash]);
+        assert!(second.does(&call(1)) && second.nonce == first.nonce && second.tip > first.tip);
+        assert!(!second.is_too_cheap(far));
+        let mut outbox = Outbox::open(folder.path(), 5, ACCOUNT).unwrap();
+        outbox.add(first).unwrap();
+        outbox.add(sent(2)).unwrap();
+        outbox.replace(third.clone()).unwrap();
+        drop(outbox);
+        assert_eq!(Outbox::open(folder.path(), 5, ACCOUNT).unwrap().sent(), [sent(2), third]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, U256};
 use earnest_chain::ChainError;
 use earnest_client::operator::{Act, Plan, ether, explain};
-use earnest_client::{Call, Fees, L1Account, L1Error, gas_limit};
+use earnest_client::{Call, Fees, L1Account, L1Error, LATEST, Receipt, gas_limit};
 
 use crate::failure::Failure;
 use crate::role::cause;
@@ -63,13 +63,13 @@ impl<'a> Sender<'a> {
         self.dry_run
     }
 
-    /// What became of the transactions of a command that was cut off. They are sent again, the very same, so that each is done
-    /// once at most.
+    /// What became of the transactions of a command that was cut off. They are sent again, the very same or with a better offer
+    /// for the same nonce, so that each is done once at most.
     async fn resolve(&mut self) -> Result<(), Failure> {
         for sent in self.outbox.sent().to_vec() {
             println!("an earlier run was cut off when it had sent: {}", sent.what);
             if self.dry_run {
-                match self.account.client().receipt(sent.hash).await.map_err(cause)? {
+                match self.receipt(&sent).await.map_err(cause)? {
                     Some(receipt) if receipt.status() => self.earlier.push(sent),
                     Some(_) => println!("   transaction {} came to nothing", sent.hash),
                     None => {
@@ -79,52 +79,64 @@ impl<'a> Sender<'a> {
                 }
                 continue;
             }
-            match self.land_again(&sent).await {
-                Ok(true) => self.earlier.push(sent),
-                Ok(false) => {
+            match self.land_again(sent.clone()).await? {
+                Some(landed) => self.earlier.push(landed),
+                None => {
                     println!("   transaction {} came to nothing", sent.hash);
                     self.outbox.remove(sent.hash)?;
                 }
-                Err(error) => return Err(Failure::new(self.in_flight(&sent, &error))),
             }
         }
         Ok(())
     }
 
-    /// Whether the transaction is in a block in the end, and did what it was to do.
-    async fn land_again(&self, sent: &Sent) -> Result<bool, L1Error> {
-        let client = self.account.client();
-        let next = client.nonce(self.address(), earnest_client::LATEST).await?;
-        let known = client.receipt(sent.hash).await?;
-        if known.is_none() && next > sent.nonce {
-            // Another transaction took its nonce.
-            return Ok(false);
-        }
-        if known.is_none() {
-            // A pool that has it says no; what matters is whether it gets into a block.
-            if let Err(error) = client.send_raw_transaction(&sent.raw).await {
-                if !matches!(error, ChainError::Rpc { .. }) {
-                    return Err(error.into());
-                }
+    async fn receipt(&self, sent: &Sent) -> Result<Option<Receipt>, ChainError> {
+        for hash in sent.hashes() {
+            if let Some(receipt) = self.account.client().receipt(hash).await? {
+                return Ok(Some(receipt));
             }
         }
-        match self.account.included(sent.hash, self.limit).await {
-            Ok(receipt) => {
-                println!("   transaction {}", sent.hash);
-                report(&receipt);
-                Ok(true)
-            }
-            Err(L1Error::Reverted(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(None)
     }
 
-    fn in_flight(&self, sent: &Sent, error: &L1Error) -> String {
-        format!(
-            "{}\n`{}` may still get into a block. Run the command again to go on waiting; nothing is sent twice.",
-            explain(error),
-            sent.what
-        )
+    /// The transaction once it is in a block; none if it came to nothing.
+    async fn land_again(&mut self, mut sent: Sent) -> Result<Option<Sent>, Failure> {
+        let client = self.account.client().clone();
+        let failed = |error: ChainError| Failure::new(in_flight(&sent, &error.into()));
+        // In this order: what was mined in between has its receipt.
+        let next = client.nonce(self.address(), LATEST).await.map_err(failed)?;
+        if self.receipt(&sent).await.map_err(failed)?.is_none() {
+            if next > sent.nonce {
+                // Another transaction took its nonce.
+                return Ok(None);
+            }
+            let failed = |error: L1Error| Failure::new(in_flight(&sent, &error));
+            let fees = self.account.fees().await.map_err(failed)?;
+            if sent.is_too_cheap(fees) {
+                let dearer = sent.dearer(&self.account, fees).map_err(failed)?;
+                println!(
+                    "   the base fee is {} gwei by now: sent again with a better offer",
+                    gwei(fees.base)
+                );
+                self.outbox.replace(dearer.clone())?;
+                sent = dearer;
+            }
+            // A pool that has it says no; what matters is whether it gets into a block.
+            match client.send_raw_transaction(&sent.raw).await {
+                Ok(_) => {}
+                Err(error @ ChainError::Rpc { .. }) => tracing::debug!(%error, "sent again"),
+                Err(error) => return Err(Failure::new(in_flight(&sent, &error.into()))),
+            }
+        }
+        match self.account.one_included(&sent.hashes(), self.limit).await {
+            Ok(receipt) => {
+                println!("   transaction {}", receipt.transaction_hash);
+                report(&receipt);
+                Ok(Some(sent))
+            }
+            Err(L1Error::Reverted(_)) => Ok(None),
+            Err(error) => Err(Failure::new(in_flight(&sent, &error))),
+        }
     }
 
     /// Shows a plan, and does it.
@@ -179,7 +191,7 @@ impl<'a> Sender<'a> {
     /// Says what each step takes. Refuses what a contract would refuse, and what the account cannot pay.
     async fn preview(&self, steps: &[(&Act, Call)]) -> Result<(), Failure> {
         let fees = self.account.fees().await.map_err(|error| Failure::new(explain(&error)))?;
-        let balance = self.account.client().balance(self.address(), earnest_client::LATEST).await;
+        let balance = self.account.client().balance(self.address(), LATEST).await;
         let balance = balance.map_err(cause)?;
         let paid = steps.iter().fold(U256::ZERO, |sum, (_, call)| sum.saturating_add(call.value));
         let poor = |needed: U256| {
@@ -214,10 +226,11 @@ impl<'a> Sender<'a> {
 
     async fn send(&mut self, act: &Act, call: &Call) -> Result<(), Failure> {
         let failed = |error: L1Error| Failure::new(format!("{act}: {}", explain(&error)));
-        let gas = self.account.estimate(call).await.map_err(failed)?;
-        let (nonce, fees) = (self.account.nonce().await.map_err(failed)?, self.account.fees().await);
-        let signed = self.account.sign(call, nonce, gas_limit(gas), fees.map_err(failed)?).map_err(failed)?;
-        let sent = Sent::new(act.to_string(), call, &signed);
+        let gas = gas_limit(self.account.estimate(call).await.map_err(failed)?);
+        let nonce = self.account.nonce().await.map_err(failed)?;
+        let fees = self.account.fees().await.map_err(failed)?;
+        let signed = self.account.sign(call, nonce, gas, fees).map_err(failed)?;
+        let sent = Sent::new(act.to_string(), call, &signed, gas, fees);
         self.outbox.add(sent.clone())?;
         if let Err(error) = self.account.client().send_raw_transaction(&signed.raw).await {
             // A node that says no has not got it. Of one that does not answer that is not known.
@@ -225,7 +238,7 @@ impl<'a> Sender<'a> {
                 self.outbox.remove(signed.hash)?;
                 return Err(failed(error.into()));
             }
-            return Err(Failure::new(self.in_flight(&sent, &error.into())));
+            return Err(Failure::new(in_flight(&sent, &error.into())));
         }
         println!("   transaction {}", signed.hash);
         match self.account.included(signed.hash, self.limit).await {
@@ -237,15 +250,23 @@ impl<'a> Sender<'a> {
                 self.outbox.remove(signed.hash)?;
                 Err(Failure::new(format!("{act}: {error}: something changed before it; look at `status`")))
             }
-            Err(error) => Err(Failure::new(self.in_flight(&sent, &error))),
+            Err(error) => Err(Failure::new(in_flight(&sent, &error))),
         }
     }
+}
+
+fn in_flight(sent: &Sent, error: &L1Error) -> String {
+    format!(
+        "{}\n`{}` may still get into a block. Run the command again to go on waiting; nothing is sent twice.",
+        explain(error),
+        sent.what
+    )
 }
 
 /// What gas costs at this base fee, and what a transaction of ours can cost at most, wei.
 fn costs(gas: u64, fees: Fees) -> (U256, U256) {
     let cost = |gas: u64, price: u128| U256::from(gas).saturating_mul(U256::from(price));
-    (cost(gas, fees.now()), cost(gas_limit(gas), fees.most()))
+    (cost(gas, fees.now()), cost(gas_limit(gas), fees.most))
 }
 
 /// An amount in ether, rounded up to the gwei.
@@ -261,7 +282,7 @@ fn gwei(wei: u128) -> String {
     text.to_owned()
 }
 
-fn report(receipt: &earnest_client::Receipt) {
+fn report(receipt: &Receipt) {
     let fee = U256::from(receipt.gas_used).saturating_mul(U256::from(receipt.effective_gas_price));
     println!(
         "   in block {} with {} gas, for {}",
@@ -277,7 +298,7 @@ mod tests {
 
     #[test]
     fn costs_are_of_this_base_fee_and_of_the_limit() {
-        let fees = Fees { base: 1_500_000_000 };
+        let fees = Fees::at(1_500_000_000);
         let (now, most) = costs(100_000, fees);
         assert_eq!(ether(now), "0.00025 ether");
         assert_eq!(most, U256::from(620_000_u64) * U256::from(4_000_000_000_u64));

@@ -52,10 +52,9 @@ impl World {
                 if self.standing.opt_in.is_some_and(|it| it.out_at.is_none()) {
                     return Err("AlreadyOptedIn");
                 }
-                if let Some(out) = self.standing.opt_in.and_then(|it| it.out_at) {
-                    if now < out + terms.opt_in_delay {
-                        return Err("OptInDelayNotMet");
-                    }
+                let out_at = self.standing.opt_in.and_then(|it| it.out_at);
+                if out_at.is_some_and(|out| now < out + terms.opt_in_delay) {
+                    return Err("OptInDelayNotMet");
                 }
                 if committer.is_zero() {
                     return Err("InvalidCommitter");
