@@ -20,9 +20,9 @@ use std::{
 };
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, U256, address};
+use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use alloy_rpc_types_eth::{TransactionInput, TransactionRequest};
-use alloy_sol_types::SolCall;
+use alloy_sol_types::{SolCall, SolValue};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -31,7 +31,7 @@ use axum::{
 use earnest_bindings::{OrderingMarket, Registry, deploy::Addresses};
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey};
 use earnest_devnet::anvil::{AnvilNode, AnvilOptions};
-use earnest_protocol::signing::EcdsaSecret;
+use earnest_protocol::{objects::pubkey_to_sol, signing::EcdsaSecret};
 use earnest_tests::{
     binary::{earnest, run},
     patience::{now_ms, until},
@@ -296,6 +296,36 @@ impl Rig {
         self.rpc("evm_mine", json!([])).await;
     }
 
+    /// Credits a proposer key, as settling a bid does.
+    async fn give_share(&self, key: &BlsPublicKey, wei: U256) {
+        let market = self.addresses.ordering_market;
+        let hash = keccak256(pubkey_to_sol(key).unwrap().abi_encode());
+        let rpc = self.anvil.rpc();
+        let value = B256::from(wei);
+        for slot in 0..16_u64 {
+            let place = keccak256([hash.0, B256::from(U256::from(slot)).0].concat());
+            let before: B256 = rpc.call_method("eth_getStorageAt", (market, place, "latest")).await.unwrap();
+            self.rpc("anvil_setStorageAt", json!([market, place, value])).await;
+            let call = OrderingMarket::proposerCreditCall { proposerKeyHash: hash };
+            if self.ask(market, &call).await == wei {
+                let held = rpc.balance(market, BlockNumberOrTag::Latest).await.unwrap();
+                return self.anvil.fund(market, held + wei).await.unwrap();
+            }
+            self.rpc("anvil_setStorageAt", json!([market, place, before])).await;
+        }
+        panic!("the market keeps its credits elsewhere");
+    }
+
+    /// A call of the slasher.
+    async fn as_slasher(&self, input: Vec<u8>) {
+        let Addresses { registry, ordering_slasher, .. } = self.addresses;
+        self.anvil.fund(ordering_slasher, ether(1)).await.unwrap();
+        self.rpc("anvil_impersonateAccount", json!([ordering_slasher])).await;
+        let input = Bytes::from(input);
+        self.rpc("eth_sendTransaction", json!([{"from": ordering_slasher, "to": registry, "input": input}]))
+            .await;
+    }
+
     /// The roots of the registration files.
     fn roots(&self) -> Vec<B256> {
         let Ok(folder) = std::fs::read_dir(self.operator_folder()) else { return Vec::new() };
@@ -422,6 +452,19 @@ async fn an_operator_comes_counts_and_goes() {
         assert!(said.contains(part), "{part}: {said}");
     }
 
+    // Proposer shares go to the owner: L1 itself checks the consents of the keys with signers elsewhere.
+    for key in [boosted, elsewhere] {
+        rig.give_share(&key, ether(1)).await;
+    }
+    assert!(rig.with("no-beacon.toml", &["status"]).await.well().contains("2 ether to claim"));
+    let before = rig.balance().await;
+    let said = rig.proposer(&["claim"]).await.well();
+    assert!(
+        said.contains("2. claim 1 ether of proposer shares") && said.contains("the collateral stays"),
+        "{said}"
+    );
+    assert!(rig.balance().await > before + ether(1));
+
     // Out again.
     rig.proposer(&["claim"]).await.refused("unregister it");
     let said = rig.proposer(&["unregister", "--dry-run"]).await.well();
@@ -434,7 +477,18 @@ async fn an_operator_comes_counts_and_goes() {
     rig.proposer(&["claim"]).await.refused("the collateral can be claimed from");
     let (code, status) = rig.status().await;
     assert_eq!((code, &status["operators"][0]["liable"]), (3, &json!(true)));
+    // An accusation keeps the collateral beyond that.
+    let call = Registry::lockCollateralCall { registrationRoot: root }.abi_encode();
+    rig.as_slasher(call).await;
     rig.wait(LEAVING).await;
+    rig.proposer(&["claim"]).await.refused("an accusation is open");
+    let (_, status) = rig.status().await;
+    assert!(
+        status["operators"][0]["locked_until"].is_u64() && status["operators"][0]["liable"] == true,
+        "{status}"
+    );
+    let call = Registry::freeCollateralCall { registrationRoot: root }.abi_encode();
+    rig.as_slasher(call).await;
     let before = rig.balance().await;
     rig.proposer(&["claim"]).await.well();
     let after = rig.balance().await;

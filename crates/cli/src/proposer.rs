@@ -35,7 +35,7 @@ enum ProposerCommand {
     #[command(subcommand)]
     Protection(ProtectionCommand),
     #[command(flatten)]
-    Lifecycle(LifecycleCommand),
+    Lifecycle(Box<LifecycleCommand>),
 }
 
 impl ProposerArgs {
@@ -70,7 +70,7 @@ enum ProtectionCommand {
 pub(crate) async fn run(args: ProposerArgs) -> Result<ExitCode, Failure> {
     match (args.command, args.role) {
         (Some(ProposerCommand::Protection(command)), _) => protect(command).await.map(|()| ExitCode::SUCCESS),
-        (Some(ProposerCommand::Lifecycle(command)), _) => lifecycle::run(command).await,
+        (Some(ProposerCommand::Lifecycle(command)), _) => lifecycle::run(*command).await,
         (None, Some(role)) => role::proposer(role).await,
         (None, None) => Err(Failure::new("--config is missing: the sidecar's TOML file".to_owned())),
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use earnest_client::operator::plan::{self, claimable_from, liable_until};
 use earnest_client::operator::standing::Reader;
 use earnest_client::operator::when::{ahead, span};
-use earnest_client::operator::{Act, Plan, Refusal, Standing};
+use earnest_client::operator::{Act, Plan, Record, Refusal, Standing};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::failure::Failure;
@@ -127,8 +127,7 @@ pub(crate) async fn claim(args: LeaveArgs) -> Result<(), Failure> {
 async fn shares(settings: &Settings, reader: &Reader<'_>, root: B256) -> Result<Plan, Failure> {
     let records = settings.records()?;
     let mut todo = Plan::default();
-    let Some(tree) =
-        records.iter().find(|record| record.registration_root == root).and_then(|record| record.tree())
+    let Some(tree) = records.iter().find(|record| record.registration_root == root).and_then(Record::tree)
     else {
         println!(
             "proposer shares are left out: the registration file of {root} is not in {}",

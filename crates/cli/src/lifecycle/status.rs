@@ -209,10 +209,10 @@ fn problems(standing: &Standing, report: &OperatorReport, wanted: &Wanted) -> Ve
                 found
                     .push(format!("its committer is {}, and the gateway's is {committer}", opt_in.committer));
             }
-            if let (Some((_, now)), Some(from)) = (wanted.clock, report.counts_from_epoch) {
-                if now < from {
-                    found.push(format!("it counts from epoch {from} on, and this is epoch {now}"));
-                }
+            if let (Some((_, now)), Some(from)) = (wanted.clock, report.counts_from_epoch)
+                && now < from
+            {
+                found.push(format!("it counts from epoch {from} on, and this is epoch {now}"));
             }
         }
         _ if standing.now < may_opt_in => {
@@ -263,10 +263,9 @@ fn report(
 
 pub(crate) async fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
     let settings = Settings::read(&args.common)?;
-    let first = settings.reader().await?;
+    settings.reader().await?;
     // All the rest is asked at a block that the history holds.
     let state = index::state(&settings, Duration::from_secs(args.limit)).await?;
-    drop(first);
     let reader = settings.reader().await?;
     let records = settings.records()?;
 
