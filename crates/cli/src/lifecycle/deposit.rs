@@ -25,10 +25,10 @@ pub(crate) struct DepositArgs {
     /// The account that bids. Default: the owner's.
     #[arg(long, requires = "escrow")]
     account: Option<Address>,
-    /// ECDSA address of the market relay. Default: [gateway]'s `relay_address`.
+    /// ECDSA address of the market relay. Default: `[gateway]`'s `relay_address`.
     #[arg(long, requires = "escrow")]
     relay_address: Option<Address>,
-    /// The operator's registration root. Default: [market]'s, or the only registration in the folder.
+    /// The operator's registration root. Default: `[market]`'s, or the only registration in the folder.
     #[arg(long, requires = "collateral")]
     root: Option<B256>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct WithdrawArgs {
     /// How much: `1ether`, or wei. Default: all of it. 0 takes the request back.
     #[arg(long)]
     amount: Option<Amount>,
-    /// ECDSA address of the market relay. Default: [gateway]'s `relay_address`.
+    /// ECDSA address of the market relay. Default: `[gateway]`'s `relay_address`.
     #[arg(long)]
     relay_address: Option<Address>,
 }

@@ -22,7 +22,7 @@ pub(super) const AT_ONCE: usize = 8;
 pub(crate) struct LeaveArgs {
     #[command(flatten)]
     sending: Sending,
-    /// The operator's registration root. Default: [market]'s, or the only registration in the folder.
+    /// The operator's registration root. Default: `[market]`'s, or the only registration in the folder.
     #[arg(long)]
     root: Option<B256>,
 }

@@ -17,13 +17,13 @@ use super::status::counts_from;
 pub(crate) struct OptInArgs {
     #[command(flatten)]
     sending: Sending,
-    /// The operator's registration root. Default: [market]'s, or the only registration in the folder.
+    /// The operator's registration root. Default: `[market]`'s, or the only registration in the folder.
     #[arg(long)]
     root: Option<B256>,
-    /// Who signs the operator's commitments: a key that no other operator ever named. Default: [gateway]'s `committer`.
+    /// Who signs the operator's commitments: a key that no other operator ever named. Default: `[gateway]`'s `committer`.
     #[arg(long)]
     committer: Option<Address>,
-    /// ECDSA address of the market relay to name; zero names none. Default: [gateway]'s `relay_address`, where there is a [market].
+    /// ECDSA address of the market relay to name; zero names none. Default: `[gateway]`'s `relay_address`, where there is a `[market]`.
     #[arg(long)]
     relay_address: Option<Address>,
 }

@@ -29,10 +29,10 @@ const MAX_RECORDS: usize = 10_000;
 pub(crate) struct Common {
     #[command(flatten)]
     role: RoleArgs,
-    /// Addresses file of `earnest contracts deploy`, in place of [registry]'s.
+    /// Addresses file of `earnest contracts deploy`, in place of `[registry]`'s.
     #[arg(long)]
     addresses: Option<PathBuf>,
-    /// Execution client of L1, in place of [registry]'s.
+    /// Execution client of L1, in place of `[registry]`'s.
     #[arg(long)]
     rpc: Option<Url>,
     /// Folder of registration files, and of what was sent and is not in a block yet. Default: `operator` in `data_dir`.
@@ -45,7 +45,7 @@ pub(crate) struct Common {
 pub(crate) struct Sending {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Key of the operator's owner, which pays: a keystore, or a file with 32 bytes in hexadecimal. Default: [market]'s
+    /// Key of the operator's owner, which pays: a keystore, or a file with 32 bytes in hexadecimal. Default: `[market]`'s
     /// `account_key`.
     #[arg(long)]
     owner_key_file: Option<PathBuf>,
@@ -167,13 +167,13 @@ impl Settings {
         Ok(found)
     }
 
-    /// The root that [market] names.
+    /// The root that `[market]` names.
     pub(crate) fn configured_root(&self) -> Option<B256> {
         let market = self.config.market.as_ref()?;
         Some(market.registration_root).filter(|root| !root.is_zero())
     }
 
-    /// The one operator that a command is about: the option's, [market]'s, or the only registration in the folder.
+    /// The one operator that a command is about: the option's, `[market]`'s, or the only registration in the folder.
     pub(crate) fn root(&self, option: Option<B256>) -> Result<B256, Failure> {
         if let Some(root) = option.or_else(|| self.configured_root()) {
             return Ok(root);

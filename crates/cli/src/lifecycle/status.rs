@@ -31,13 +31,13 @@ use super::settings::{Common, Settings};
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     common: Common,
-    /// Registration roots, comma separated, beside [market]'s, those of the files in the folder, and those of their owners.
+    /// Registration roots, comma separated, beside `[market]`'s, those of the files in the folder, and those of their owners.
     #[arg(long, value_delimiter = ',')]
     root: Vec<B256>,
-    /// The owner, where no root is known. Default: [gateway]'s `account`.
+    /// The owner, where no root is known. Default: `[gateway]`'s `account`.
     #[arg(long)]
     owner: Option<Address>,
-    /// ECDSA address of the market relay. Default: [gateway]'s `relay_address`, where there is a [market].
+    /// ECDSA address of the market relay. Default: `[gateway]`'s `relay_address`, where there is a `[market]`.
     #[arg(long)]
     relay_address: Option<Address>,
     /// One JSON object.
