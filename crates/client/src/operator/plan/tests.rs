@@ -196,8 +196,8 @@ fn any_world() -> impl Strategy<Value = World> {
     let operator = (
         prop::bool::weighted(0.9),
         prop_oneof![Just(0_u64), 1..MIN, Just(MIN), Just(MIN * 5)],
-        90_u64..200,
-        prop::option::of(100_u64..200),
+        150_u64..200,
+        prop::option::weighted(0.3, 150_u64..200),
         prop::option::weighted(0.2, 100_u64..200),
         prop::bool::weighted(0.1),
     );
@@ -212,7 +212,7 @@ fn any_world() -> impl Strategy<Value = World> {
             deleted,
             equivocated: false,
         });
-    let opt_in = (any::<bool>(), 110_u64..200, prop::option::of(0_u64..60), prop::bool::weighted(0.1))
+    let opt_in = (any::<bool>(), 110_u64..180, prop::option::of(0_u64..20), prop::bool::weighted(0.1))
         .prop_map(|(same, at, out, slashed)| OptIn {
             committer: if same { COMMITTER } else { RELAY },
             at,
@@ -226,9 +226,23 @@ fn any_world() -> impl Strategy<Value = World> {
         prop::option::of(prop_oneof![Just(ROOT), Just(B256::repeat_byte(9))]),
         prop::option::weighted(0.2, 150_u64..320),
         (0_u64..600, prop::option::of((1_u64..600, 150_u64..280))),
-        200_u64..320,
+        (any::<prop::sample::Index>(), 0_u64..3),
     )
-        .prop_map(|(registered, opt_in, relay, user, locked, (escrow, asked), now)| {
+        .prop_map(|(registered, opt_in, relay, user, locked, (escrow, asked), (edge, step))| {
+            // Just before, at, or after one of the times at which something changes.
+            let terms = terms();
+            let edges = [
+                registered.map(|it: Registered| it.at + terms.fraud_window),
+                registered.and_then(|it| Some(it.unregistered_at? + terms.unregistration_delay)),
+                registered.and_then(|it| Some(it.slashed_at? + terms.slash_window)),
+                opt_in.map(|it| it.at + terms.opt_in_delay),
+                opt_in.and_then(|it| Some(it.out_at? + terms.opt_in_delay)),
+                locked,
+                asked.map(|(_, ready_at)| ready_at),
+                Some(320),
+            ];
+            let edges: Vec<u64> = edges.into_iter().flatten().collect();
+            let now = (edges[edge.index(edges.len())] + step - 1).max(200);
             let mut world = world();
             world.standing = Standing { now, registered, opt_in, relay, ..world.standing };
             world.user = user;
@@ -355,6 +369,31 @@ fn collateral_is_claimable_and_an_operator_liable_until_the_first_end() {
     assert!(matches!(claim_collateral(&standing, Some(400)), Err(Refusal::Locked { until: 400, now: 300 })));
     let plan = claim_collateral(&standing, None).unwrap();
     assert!(matches!(plan.acts[..], [Act::ClaimCollateral { slashed: true, .. }]));
+    // To the second: claimable at the end of the time, and of the lock.
+    let at = |now: u64, locked: Option<u64>| {
+        let standing = Standing { now, ..standing };
+        claim_collateral(&standing, locked).map(|plan| plan.acts.len())
+    };
+    assert!(matches!(at(259, None), Err(Refusal::TooEarly { from: 260, .. })));
+    assert!(matches!(at(299, Some(300)), Err(Refusal::Locked { until: 300, .. })));
+    assert_eq!((at(260, None), at(300, Some(300))), (Ok(1), Ok(1)));
+}
+
+#[test]
+fn escrow_is_taken_from_the_second_on_in_which_it_is_ready() {
+    let escrow = U256::from(500);
+    let asked = Some(Withdrawal { amount: U256::from(100), ready_at: 250 });
+    let at = |now, amount: Option<u64>| withdraw(RELAY, escrow, asked, amount.map(U256::from), now).unwrap();
+    assert!(at(249, None).acts.is_empty() && at(249, None).done[0].contains("(in 1 s)"));
+    assert!(matches!(at(250, None).acts[..], [Act::Withdraw { relay: RELAY }]));
+    assert!(matches!(at(250, Some(100)).acts[..], [Act::Withdraw { .. }]));
+    // Another amount is another request, whose time begins anew.
+    for amount in [0, 200] {
+        let [Act::RequestWithdrawal { amount: wanted, .. }] = at(250, Some(amount)).acts[..] else {
+            panic!("{amount}")
+        };
+        assert_eq!(wanted, U256::from(amount));
+    }
 }
 
 #[test]
