@@ -445,7 +445,7 @@ impl Auction {
                 bid_count: bids.len() as u64,
                 outcome: Some(AuctionOutcome {
                     rollups,
-                    operators: [10, 11, 12, 13, 20].map(operator).to_vec(),
+                    operators: [10, 11, 12, 13].map(operator).to_vec(),
                     proposer_operator: Some(operator(20)),
                     bids,
                     auction_root: B256::ZERO,
@@ -573,11 +573,12 @@ fn an_honest_auction_holds_and_says_what_it_cannot_show() {
     assert!(auction.record.outcome.as_ref().unwrap().allocation.as_ref().unwrap().entries.len() == 3);
     // The same facts from elsewhere: nothing of them is the relay's word.
     let outcome = auction.record.outcome.as_ref().unwrap();
+    let operators = [10, 11, 12, 13, 20].map(operator);
     let public = Public {
         window: Some(&auction.record.window),
         proposer: Some(auction.record.proposer),
         rollups: Some(&outcome.rollups),
-        operators: Some(&outcome.operators),
+        operators: Some(&operators),
         ..auction.public()
     };
     let verdict = verify_auction(&public).unwrap();
@@ -777,7 +778,10 @@ fn every_deviation_is_shown() {
         ("nobody", |it| it.outcome().winners.clear(), |found| matches!(found, Finding::Winners { .. })),
         (
             "match of a stranger",
-            |it| it.outcome().proposer_operator = Some(operator(10)),
+            |it| {
+                it.outcome().operators.push(operator(20));
+                it.outcome().proposer_operator = Some(operator(10));
+            },
             |found| matches!(found, Finding::Match { fault: MatchFault::NotProposer, .. }),
         ),
         (

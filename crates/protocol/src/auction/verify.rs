@@ -317,10 +317,12 @@ impl<'a> Audit<'a> {
             domain: MarketDomain { chain_id: public.network.chain_id, market: public.market },
             window: public.window.unwrap_or(&public.record.window),
             sale: Sale::of(public.rollups.unwrap_or(&outcome.rollups), public.relay),
-            operators: public
-                .operators
-                .unwrap_or(&outcome.operators)
+            // The proposer's operator may match a winner without a bid of its own.
+            operators: outcome
+                .proposer_operator
                 .iter()
+                .filter(|_| public.operators.is_none())
+                .chain(public.operators.unwrap_or(&outcome.operators))
                 .map(|operator| (operator.registration_root, operator))
                 .collect(),
             findings: Vec::new(),
