@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use earnest_client::ClientError;
-use earnest_protocol::auction::{AuctionOutcome, AuctionRecord, AuctionStatus, Sale};
+use earnest_protocol::auction::{AuctionOutcome, AuctionStatus, Sale};
 use earnest_protocol::objects::{OrderingBid, SignedBid, SignedBidAck};
 use earnest_protocol::signing::SigningError;
 use earnest_protocol::window::Window;
@@ -17,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::allotment::{Market, has_no_auction};
 use super::audit::Verdict;
+use super::l1::Behind;
 use super::policy::{BiddingPolicy, OpenSlot, PlannedBid};
 use crate::delegation_plan::Duty;
 use crate::delegation_record;
 use crate::protected_signer::SignError;
-use crate::sidecar::{Sidecar, now_ms};
+use crate::sidecar::{NetworkClock, Sidecar, now_ms};
 
-/// How often the windows are looked at; first refusal is an eighth of a slot long.
+/// How often the windows are looked at.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How soon a match that did not succeed is tried again: first refusal is an eighth of a slot long.
+const MATCH_PAUSE: Duration = Duration::from_millis(20);
 /// Bids of one slot in the order of their nonces; a match comes after them.
 const NONCES_PER_SLOT: u32 = 16;
 
@@ -51,6 +54,10 @@ enum BidError {
     Signing(#[from] SigningError),
     #[error("the relay is another than configured: it has {what} {theirs}")]
     OtherRelay { what: &'static str, theirs: String },
+    #[error("the relay's terms are not those that our view of L1 has")]
+    OtherTerms,
+    #[error("our view of L1: {0}")]
+    Behind(#[from] Behind),
     #[error("the relay's acknowledgement is not its word on this bid")]
     BadAcknowledgement,
 }
@@ -60,7 +67,7 @@ impl BidError {
     fn is_final(&self) -> bool {
         match self {
             Self::Relay(error) => !error.is_transient(),
-            Self::Record(_) | Self::Signing(_) => false,
+            Self::Record(_) | Self::Signing(_) | Self::OtherTerms | Self::Behind(_) => false,
             Self::OtherRelay { .. } | Self::BadAcknowledgement => true,
         }
     }
@@ -95,7 +102,7 @@ impl MarketTask {
         let follow = async {
             loop {
                 self.round(&mut done).await;
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(self.pause(&done)).await;
             }
         };
         tokio::select! {
@@ -105,8 +112,23 @@ impl MarketTask {
         Ok(())
     }
 
+    /// Until the windows are looked at again: at every close of a slot of ours, and soon while a match is still to be made.
+    fn pause(&self, done: &Done) -> Duration {
+        let now = now_ms();
+        let duties = self.duties.borrow();
+        let windows = duties.iter().map(|duty| &duty.window);
+        let closes = windows.clone().filter_map(|window| window.close_ms.checked_sub(now)).min();
+        let is_matching = windows.clone().any(|window| {
+            window.close_ms <= now && now < window.first_refusal_ms && !done.matched.contains(&window.slot)
+        });
+        if is_matching {
+            return MATCH_PAUSE;
+        }
+        closes.map_or(PAUSE, |left| Duration::from_millis(left.max(1)).min(PAUSE))
+    }
+
     async fn round(&self, done: &mut Done) {
-        let Some(clock) = self.sidecar.clock.get().copied() else { return };
+        let Some(clock) = self.sidecar.clock.get().cloned() else { return };
         let (own, all) = (self.duties.borrow().clone(), self.sequencing.borrow().clone());
         let now = now_ms();
         // An eighth of a slot is left for these, so they go first.
@@ -117,7 +139,7 @@ impl MarketTask {
                 && !done.matched.contains(&slot)
             {
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.first_refusal(duty, &epoch, done).await;
+                let outcome = self.first_refusal(duty, &clock, &epoch, done).await;
                 Self::report(slot, "match", outcome, &mut done.matched);
             }
         }
@@ -126,7 +148,7 @@ impl MarketTask {
             if now < duty.window.close_ms {
                 let is_own = own.iter().any(|ours| ours.place() == duty.place());
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.bid(&duty.window, is_own, &epoch, done).await;
+                let outcome = self.bid(duty, is_own, &clock, &epoch, done).await;
                 Self::report(slot, "bid", outcome, &mut done.considered);
             }
         }
@@ -135,7 +157,7 @@ impl MarketTask {
         done.forget(current, &decided);
         for slot in decided {
             if done.looked_back.insert(slot) {
-                self.look_back(slot).await;
+                self.look_back(slot, &clock).await;
             }
         }
     }
@@ -160,15 +182,16 @@ impl MarketTask {
     /// Bids for a slot once; what the relay did not acknowledge is posted again. True once nothing is left to do.
     async fn bid(
         &self,
-        window: &Window,
+        duty: &Duty,
         own: bool,
+        clock: &NetworkClock,
         epoch: &std::ops::Range<u64>,
         done: &mut Done,
     ) -> Result<bool, BidError> {
-        let slot = window.slot;
+        let (window, slot) = (&duty.window, duty.window.slot);
         let is_new = self.market.book.lock().bids(slot).next().is_none();
         if is_new && !done.considered.contains(&slot) {
-            let sale = match self.sale(slot).await {
+            let sale = match self.sale(duty, clock).await {
                 Ok(sale) => sale,
                 Err(BidError::Relay(error)) if has_no_auction(&error) => return Ok(true),
                 Err(error) => return Err(error),
@@ -185,33 +208,44 @@ impl MarketTask {
     async fn first_refusal(
         &self,
         duty: &Duty,
+        clock: &NetworkClock,
         epoch: &std::ops::Range<u64>,
         done: &mut Done,
     ) -> Result<bool, BidError> {
         let slot = duty.window.slot;
         let is_new = !self.market.book.lock().bids(slot).any(|(_, booked)| booked.is_match());
         if is_new {
-            let record: AuctionRecord = match self.market.relay.auction(slot.0).await {
+            let record = match self.market.auction(slot).await {
                 Ok(record) => record,
                 Err(error) if has_no_auction(&error) => return Ok(true),
                 Err(error) => return Err(error.into()),
             };
-            let Some(outcome) = record.outcome.filter(|_| record.status == AuctionStatus::Closed) else {
+            let Some(outcome) = record.outcome.as_ref().filter(|_| record.status == AuctionStatus::Closed)
+            else {
                 return Ok(record.status != AuctionStatus::Open);
             };
+            // Winners that are none would have us pay what nobody bid.
+            let facts = self.market.facts(duty, clock)?;
+            let findings = self.market.findings(&record, duty, facts).await;
+            if !findings.is_empty() {
+                self.market.accuse(slot, Some(&record), &findings).await;
+                return Ok(true);
+            }
             let policy = &*self.market.policy;
-            let matches = wanted(policy, &outcome, self.market.account.address(), self.left(epoch));
+            let matches = wanted(policy, outcome, self.market.account.address(), self.left(epoch));
             self.book(&duty.window, "match", NONCES_PER_SLOT, &matches).await?;
         }
         self.post_all(slot, &mut done.refused).await
     }
 
     /// Whether the relay still shows the result that it showed before.
-    async fn look_back(&self, slot: Slot) {
+    async fn look_back(&self, slot: Slot, clock: &NetworkClock) {
         let duty = self.sequencing.borrow().iter().find(|duty| duty.window.slot == slot).copied();
-        let (Some(duty), Ok(record)) = (duty, self.market.relay.auction(slot.0).await) else { return };
-        if let Verdict::Wrong(findings) = self.market.judge(&record, &duty) {
-            self.market.accuse(&record, &findings).await;
+        let (Some(duty), Ok(record)) = (duty, self.market.auction(slot).await) else { return };
+        // What L1 said at that time may be forgotten by now; what was signed was judged by it.
+        let facts = self.market.facts(&duty, clock).unwrap_or_default();
+        if let Verdict::Wrong(findings) = self.market.judge(&record, &duty, facts).await {
+            self.market.accuse(slot, Some(&record), &findings).await;
         }
     }
 
@@ -221,8 +255,8 @@ impl MarketTask {
         budget.saturating_sub(self.market.book.lock().at_stake(Slot(epoch.start), Slot(epoch.end)))
     }
 
-    async fn sale(&self, slot: Slot) -> Result<Sale, BidError> {
-        let rollups = self.market.relay.rollups(slot.0).await?;
+    async fn sale(&self, duty: &Duty, clock: &NetworkClock) -> Result<Sale, BidError> {
+        let rollups = self.market.relay.rollups(duty.window.slot.0).await?;
         let relay = self.market.relay_address();
         let other = |what, theirs| Err(BidError::OtherRelay { what, theirs });
         if rollups.relay != relay {
@@ -234,7 +268,11 @@ impl MarketTask {
         if rollups.network != self.market.network {
             return other("chain id", rollups.network.chain_id.to_string());
         }
-        Ok(Sale::of(&rollups.rollups, relay))
+        let theirs = Sale::of(&rollups.rollups, relay);
+        match self.market.facts(duty, clock)?.sale(relay) {
+            Some(ours) if ours != theirs => Err(BidError::OtherTerms),
+            _ => Ok(theirs),
+        }
     }
 
     /// Makes bids durable, all or none, to be posted afterwards.
