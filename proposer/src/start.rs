@@ -190,11 +190,13 @@ pub async fn start_with(
 
     let keys = OwnKeys::new(signer, Arc::new(journal.clone()));
     let listed = config.opted_in.iter().copied().collect();
+    let mut figures = None;
     let (registry, view) = match &config.registry {
         Some(registry) => {
             let checkpoint = config.data_dir.join("registry.json");
             let (follower, view) = Follower::new(registry.clone(), config.network, Some(checkpoint))
                 .map_err(StartError::Registry)?;
+            figures = Some(view.clone());
             (Some(follower), Some(view))
         }
         None => (None, None),
@@ -212,6 +214,9 @@ pub async fn start_with(
 
     let known = KeysTask { keys: keys.clone(), changed, health: health.part("keys") };
     supervisor.spawn("keys", known.run(supervisor.token()));
+    if let Some(view) = figures {
+        supervisor.spawn("registry-figures", view.show("proposer", supervisor.token()));
+    }
 
     let breaker = BreakerTask {
         sidecar: Arc::clone(&sidecar),
