@@ -419,8 +419,9 @@ impl Network {
 
     /// Whose word a receipt of this devnet is checked against.
     #[must_use]
-    pub const fn trust(&self) -> TrustRoots {
-        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None }
+    pub fn trust(&self) -> TrustRoots {
+        let slasher = self.ready.contracts.get("OrderingSlasher").copied();
+        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None, slasher }
     }
 
     /// Ends the gateway, keeping its journal, and starts it again on the same address.
