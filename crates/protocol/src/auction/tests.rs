@@ -368,6 +368,12 @@ fn first_refusal() {
     assert_eq!(judge(&good), Ok(()));
     assert_eq!(check_match(&clearing.winners, &good, None), Err(MatchFault::NotProposer));
     assert_eq!(check_match(&clearing.winners, &good, Some(&operator(10))), Err(MatchFault::NotProposer));
+    for half in [
+        OrderingBid { account: operator(10).owner, ..good.clone() },
+        OrderingBid { registration_root: operator(10).registration_root, ..good.clone() },
+    ] {
+        assert_eq!(judge(&half), Err(MatchFault::NotProposer));
+    }
     assert_eq!(judge(&by_proposer(2)), Err(MatchFault::NoWinner(bids[2].0)));
     assert_eq!(judge(&by_proposer(1)), Err(MatchFault::Rollups));
     for wei in [8_u64, 10] {
