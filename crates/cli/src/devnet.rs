@@ -169,6 +169,8 @@ fn greet(network: &Network) {
     let fork = alloy_primitives::hex::encode_prefixed(ready.network.genesis_fork_version);
     let network_name = format!("{fork}:{}", ready.network.chain_id);
     let inbox = ready.contracts.get("Inbox").copied().unwrap_or_default();
+    let slasher = ready.contracts.iter().find(|(name, _)| **name == "OrderingSlasher");
+    let slasher = slasher.map_or_else(String::new, |(_, address)| format!(" --slasher {address}"));
     println!("\nin another shell, from here:\n");
     if let Some(rollup) = ready.rollups.last() {
         println!(
@@ -176,7 +178,7 @@ fn greet(network: &Network) {
             ready.gateway, rollup.id
         );
         println!(
-            "  earnest follow --gateway {} --rollup {} --l1 {} --inbox {inbox}",
+            "  earnest follow --gateway {} --rollup {} --l1 {} --inbox {inbox}{slasher}",
             ready.gateway, rollup.id, ready.execution
         );
         println!(
@@ -184,8 +186,6 @@ fn greet(network: &Network) {
             ready.gateway, rollup.id
         );
     }
-    let slasher = ready.contracts.iter().find(|(name, _)| **name == "OrderingSlasher");
-    let slasher = slasher.map_or_else(String::new, |(_, address)| format!(" --slasher {address}"));
     println!(
         "  earnest verify receipt.json --network {network_name} --relay {}{slasher}",
         ready.relay_address

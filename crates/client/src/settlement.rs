@@ -88,7 +88,8 @@ pub fn owed(record: &AuctionRecord, authorities: &[Authority]) -> Result<Vec<Owe
     if result.winners.is_empty() {
         return Ok(Vec::new());
     }
-    let trust = TrustRoots { network: record.network, relay: record.relay, proposer: Some(record.proposer) };
+    let (network, relay, proposer) = (record.network, record.relay, Some(record.proposer));
+    let trust = TrustRoots { network, relay, proposer, slasher: None };
     let carries = |authority: &&Authority| {
         valid_allocation(authority, record.slot, &trust)
             .is_ok_and(|allocation| allocation.abi_hash() == result.allocation_hash)

@@ -68,6 +68,8 @@ pub fn verified(record: &AuctionRecord, authorities: &[Authority]) -> Option<Ver
         proposer: None,
         rollups: None,
         operators: None,
+        proposer_operator: None,
+        now_ms: None,
     };
     verify_auction(&public).ok()
 }

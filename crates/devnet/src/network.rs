@@ -500,8 +500,9 @@ impl Network {
 
     /// Whose word a receipt of this devnet is checked against.
     #[must_use]
-    pub const fn trust(&self) -> TrustRoots {
-        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None }
+    pub fn trust(&self) -> TrustRoots {
+        let slasher = self.ready.contracts.get("OrderingSlasher").copied();
+        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None, slasher }
     }
 
     /// The account that owns the rollups, on L1: theirs is the interest in being paid.
