@@ -16,7 +16,7 @@ unit: peers
 
 # The system as a user starts it: some slots of it, ending non-zero if any promise was broken.
 smoke: peers
-	$(CARGO) run --locked -p earnest-cli -- devnet --slots 10 --quiet
+	$(CARGO) run --locked -p earnest-cli -- devnet --slots 14 --quiet
 
 contracts: contracts/node_modules/.package-lock.json
 	contracts/test

@@ -30,8 +30,12 @@ contract Deploy is Script {
         vm.startBroadcast();
         address inbox = _make("Inbox", abi.encode(version));
         address registry = _make("Registry", abi.encode(_registryConfig(version)));
-        address rollups =
-            _make("RollupRegistry", abi.encode(vm.parseJsonAddress(_json, ".registrar"), genesisMs, slotMs));
+        address rollups = _make(
+            "RollupRegistry",
+            abi.encode(
+                vm.parseJsonAddress(_json, ".registrar"), genesisMs, slotMs, uint64(_number(".notice_slots"))
+            )
+        );
         address slasher = _make(
             "OrderingSlasher",
             abi.encode(registry, rollups, inbox, version, genesisMs, slotMs, _slasherConfig())

@@ -10,9 +10,6 @@ import {IRollupRegistry} from "./interfaces/IRollupRegistry.sol";
 /// What applies at a slot less than `NOTICE_SLOTS` ahead, or past, never changes, so that bids, windows and judgements
 /// all read the same.
 contract RollupRegistry is IRollupRegistry, SlotClock {
-    /// @notice Slots between a change and the first slot that it applies to.
-    uint64 public constant NOTICE_SLOTS = 96;
-
     /// @notice Bounds of `maxBatchBytes`, those of a gateway: 16 KiB are kept for what is not transactions.
     uint32 public constant MIN_BATCH_BYTES = 32 * 1024;
     uint32 public constant MAX_BATCH_BYTES = 16 * 1024 * 1024;
@@ -44,6 +41,8 @@ contract RollupRegistry is IRollupRegistry, SlotClock {
 
     /// @notice Who may grant chain ids.
     address public immutable REGISTRAR;
+    /// @notice Slots between a change and the first slot that it applies to.
+    uint64 public immutable NOTICE_SLOTS;
 
     /// @notice Who owns a rollup; zero if it was not granted.
     mapping(uint64 rollupId => address) public ownerOf;
@@ -54,9 +53,16 @@ contract RollupRegistry is IRollupRegistry, SlotClock {
     /// @param registrar who grants chain ids
     /// @param genesisMs when slot 0 starts, Unix milliseconds
     /// @param slotMs length of a slot, milliseconds
-    constructor(address registrar, uint64 genesisMs, uint64 slotMs) SlotClock(genesisMs, slotMs) {
+    /// @param noticeSlots slots between a change and the first slot that it applies to: more than the two epochs that
+    /// proposers are known ahead, for bids are made from then on. How long an epoch is cannot be asked here: who deploys
+    /// has to know.
+    constructor(address registrar, uint64 genesisMs, uint64 slotMs, uint64 noticeSlots)
+        SlotClock(genesisMs, slotMs)
+    {
         if (registrar == address(0)) revert BadField("registrar");
+        if (noticeSlots == 0) revert BadField("noticeSlots");
         REGISTRAR = registrar;
+        NOTICE_SLOTS = noticeSlots;
     }
 
     /// @notice Gives a chain id to its owner, once and for good.

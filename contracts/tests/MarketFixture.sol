@@ -78,7 +78,7 @@ abstract contract MarketFixture is Test {
                 chainId: Signing.littleEndian(block.chainid)
             })
         );
-        rollups = new RollupRegistry(address(this), GENESIS_MS, SLOT_MS);
+        rollups = new RollupRegistry(address(this), GENESIS_MS, SLOT_MS, 96);
         inbox = new Inbox(FORK);
         market = new OrderingMarket(
             registry, rollups, IInbox(address(inbox)), FORK, GENESIS_MS, SLOT_MS, HORIZON, DELAY

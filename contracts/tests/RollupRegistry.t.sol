@@ -39,7 +39,7 @@ contract RollupRegistryTest is Test, RegistrationFixture {
     address private stranger = makeAddr("stranger");
 
     function setUp() public {
-        registry = new RollupRegistry(registrar, GENESIS_MS, SLOT_MS);
+        registry = new RollupRegistry(registrar, GENESIS_MS, SLOT_MS, 96);
         vm.prank(registrar);
         registry.grant(ROLLUP, owner);
         _toSlot(1000);
@@ -56,9 +56,11 @@ contract RollupRegistryTest is Test, RegistrationFixture {
 
     function test_needsARegistrarAndAClock() public {
         vm.expectRevert(abi.encodeWithSelector(IRollupRegistry.BadField.selector, "registrar"));
-        new RollupRegistry(address(0), GENESIS_MS, SLOT_MS);
+        new RollupRegistry(address(0), GENESIS_MS, SLOT_MS, 96);
         vm.expectRevert(SlotClock.BadClock.selector);
-        new RollupRegistry(registrar, GENESIS_MS, 0);
+        new RollupRegistry(registrar, GENESIS_MS, 0, 96);
+        vm.expectRevert(abi.encodeWithSelector(IRollupRegistry.BadField.selector, "noticeSlots"));
+        new RollupRegistry(registrar, GENESIS_MS, SLOT_MS, 0);
         assertEq(registry.REGISTRAR(), registrar);
     }
 
@@ -115,6 +117,16 @@ contract RollupRegistryTest is Test, RegistrationFixture {
         assertEq(abi.encode(registry.termsAt(ROLLUP, 1095)), abi.encode(none));
         assertEq(abi.encode(registry.termsAt(ROLLUP + 1, 1096)), abi.encode(none));
         assertEq(abi.encode(registry.registrationAt(ROLLUP + 1, 1096)), abi.encode(nothing));
+    }
+
+    function test_theNoticeIsTheDeployments() public {
+        registry = new RollupRegistry(registrar, GENESIS_MS, SLOT_MS, 18);
+        vm.prank(registrar);
+        registry.grant(ROLLUP, owner);
+        assertEq(registry.NOTICE_SLOTS(), 18);
+        assertEq(_update(registrationOf(ROLLUP)), 1018);
+        assertFalse(registry.termsAt(ROLLUP, 1017).active);
+        assertTrue(registry.termsAt(ROLLUP, 1018).active);
     }
 
     function test_theLastChangeInASlotStands() public {
@@ -259,7 +271,7 @@ contract RollupRegistryTest is Test, RegistrationFixture {
     {
         slotMs = uint64(bound(slotMs, 1, 100_000));
         time = uint64(bound(time, 0, 2 ** 40));
-        RollupRegistry clock = new RollupRegistry(registrar, genesisMs, slotMs);
+        RollupRegistry clock = new RollupRegistry(registrar, genesisMs, slotMs, 96);
         assertEq(clock.slotStartMs(slot), uint256(genesisMs) + uint256(slot) * slotMs);
         uint64 found = clock.slotAt(time);
         if (uint256(time) * 1000 < genesisMs) {

@@ -123,7 +123,7 @@ contract SettlementVectorsTest is Test {
         uint32 horizon = uint32(vm.parseJsonUint(json, ".horizonSeconds"));
         slot = uint64(vm.parseJsonUint(json, ".slot"));
         inbox = new Inbox(version);
-        rollups = new RollupRegistry(address(this), genesisMs, slotMs);
+        rollups = new RollupRegistry(address(this), genesisMs, slotMs, 96);
         IRegistry registry = new Registry(
             IRegistry.Config({
                 minCollateralWei: 1 ether,

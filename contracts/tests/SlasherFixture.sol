@@ -99,7 +99,7 @@ abstract contract SlasherFixture is Test {
         (reserve, reserveKey) = makeAddrAndKey("reserve");
         vm.warp(START - 30 days);
         registry = new Registry(registryConfig());
-        rollups = new RollupRegistry(address(this), GENESIS_MS, SLOT_MS);
+        rollups = new RollupRegistry(address(this), GENESIS_MS, SLOT_MS, 96);
         inbox = new Inbox(FORK);
         slasher = new OrderingSlasher(
             registry, rollups, IInbox(address(inbox)), FORK, GENESIS_MS, SLOT_MS, config()

@@ -105,8 +105,12 @@ impl Rights {
                     return;
                 }
             };
-            let trust =
-                TrustRoots { network: self.network, relay: self.relay_address, proposer: Some(pubkey) };
+            let trust = TrustRoots {
+                network: self.network,
+                relay: self.relay_address,
+                proposer: Some(pubkey),
+                slasher: None,
+            };
             for id in open {
                 if self.decide(id, slot, &authorities, &trust).await {
                     known.decided.insert((slot, id));

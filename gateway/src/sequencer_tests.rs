@@ -121,7 +121,7 @@ impl World {
 
     fn trust(&self) -> TrustRoots {
         let proposer = Some(self.proposer.public_key());
-        TrustRoots { network: NETWORK, relay: self.relay.address(), proposer }
+        TrustRoots { network: NETWORK, relay: self.relay.address(), proposer, slasher: None }
     }
 
     fn run(&self) -> Gateway {

@@ -1,8 +1,9 @@
-//! Which sources offered which block, so that the signed block goes back to all of them. Pure.
+//! Which sources offered which block, so that the signed block goes back to all of them, and for whom it was served. Pure.
 
 use std::collections::VecDeque;
 
 use alloy_primitives::B256;
+use earnest_builder_types::BlsPublicKey;
 
 use crate::slot_state::SourceIndex;
 
@@ -12,48 +13,63 @@ const MAX_BLOCKS: usize = 1024;
 /// The offers of the recent past.
 #[derive(Debug, Default)]
 pub struct BidBook {
-    offers: VecDeque<(B256, Vec<SourceIndex>)>,
+    offers: VecDeque<Offered>,
+}
+
+#[derive(Debug)]
+struct Offered {
+    block_hash: B256,
+    sources: Vec<SourceIndex>,
+    served: Option<(u64, BlsPublicKey)>,
 }
 
 impl BidBook {
     /// Remembers that `source` offered the block. The oldest block is forgotten for it, if there are too many.
     pub fn offered(&mut self, block_hash: B256, source: SourceIndex) {
-        let sources = self.entry(block_hash);
-        if let Some(sources) = sources
-            && !sources.contains(&source)
+        if let Some(offered) = self.entry(block_hash)
+            && !offered.sources.contains(&source)
         {
-            sources.push(source);
+            offered.sources.push(source);
         }
     }
 
-    /// Remembers that the offer of `source` went to the proposer: the signed block goes there first.
-    pub fn served(&mut self, block_hash: B256, source: SourceIndex) {
-        if let Some(sources) = self.entry(block_hash) {
-            sources.retain(|other| *other != source);
-            sources.insert(0, source);
+    /// Remembers that the offer of `source` went to the proposer of a slot.
+    pub fn served(&mut self, block_hash: B256, source: SourceIndex, slot: u64, proposer: BlsPublicKey) {
+        if let Some(offered) = self.entry(block_hash) {
+            offered.sources.retain(|other| *other != source);
+            offered.sources.insert(0, source);
+            offered.served = Some((slot, proposer));
         }
     }
 
     /// Everyone who offered the block, the one whose offer was served first; nobody if it is not known, as after a restart.
     #[must_use]
     pub fn sources_of(&self, block_hash: B256) -> Vec<SourceIndex> {
-        let known = self.offers.iter().find(|(hash, _)| *hash == block_hash);
-        known.map(|(_, sources)| sources.clone()).unwrap_or_default()
+        self.find(block_hash).map(|offered| offered.sources.clone()).unwrap_or_default()
     }
 
-    fn entry(&mut self, block_hash: B256) -> Option<&mut Vec<SourceIndex>> {
-        let position = self.offers.iter().position(|(hash, _)| *hash == block_hash);
-        if position.is_none() {
+    /// The proposer whom the block was served for in `slot`.
+    #[must_use]
+    pub fn proposer_of(&self, block_hash: B256, slot: u64) -> Option<BlsPublicKey> {
+        let (served_in, proposer) = self.find(block_hash)?.served?;
+        (served_in == slot).then_some(proposer)
+    }
+
+    fn find(&self, block_hash: B256) -> Option<&Offered> {
+        // The newest is the likeliest.
+        self.offers.iter().rev().find(|offered| offered.block_hash == block_hash)
+    }
+
+    fn entry(&mut self, block_hash: B256) -> Option<&mut Offered> {
+        let position = self.offers.iter().rposition(|offered| offered.block_hash == block_hash);
+        let Some(position) = position else {
             if self.offers.len() >= MAX_BLOCKS {
                 self.offers.pop_front();
             }
-            self.offers.push_back((block_hash, Vec::new()));
-        }
-        let entry = match position {
-            Some(position) => self.offers.get_mut(position),
-            None => self.offers.back_mut(),
+            self.offers.push_back(Offered { block_hash, sources: Vec::new(), served: None });
+            return self.offers.back_mut();
         };
-        entry.map(|(_, sources)| sources)
+        self.offers.get_mut(position)
     }
 }
 
@@ -83,10 +99,14 @@ mod tests {
         let mut book = BidBook::default();
         book.offered(B256::ZERO, 0);
         book.offered(B256::ZERO, 1);
-        book.served(B256::ZERO, 1);
+        let key = BlsPublicKey::repeat_byte(1);
+        assert_eq!(book.proposer_of(B256::ZERO, 7), None);
+        book.served(B256::ZERO, 1, 7, key);
         assert_eq!(book.sources_of(B256::ZERO), [1, 0]);
         book.offered(B256::ZERO, 0);
-        book.served(B256::ZERO, 2);
+        book.served(B256::ZERO, 2, 7, key);
         assert_eq!(book.sources_of(B256::ZERO), [2, 1, 0]);
+        assert_eq!(book.proposer_of(B256::ZERO, 7), Some(key));
+        assert_eq!(book.proposer_of(B256::ZERO, 8), None, "of another slot");
     }
 }

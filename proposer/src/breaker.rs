@@ -2,22 +2,26 @@
 //!
 //! Two things open it:
 //!
-//! | cause | counts | closes |
-//! |---|---|---|
-//! | blocks of ours were lost | signed blocks in a row that no source delivered, or that a source took and the chain does not have | after `open_slots`, twice as many each time it opens again, 16 times at most; at once when a later block of ours is on the chain |
-//! | the chain misses blocks | slots in a row, and slots of the last epoch, without a block on the chain, whoever proposed them | when fewer are missed |
+//! | cause | counts | shuts out | until |
+//! |---|---|---|---|
+//! | a source lost blocks of ours | signed blocks in a row that it offered and nobody delivered, or that it took and the chain does not have | that source | after `open_slots`, twice as many each time it happens again, 16 times at most; at once when it brings a later block of ours on the chain |
+//! | the chain misses blocks | slots in a row, and slots of the last epoch, without a block on the chain, whoever proposed them | all | fewer are missed |
 //!
-//! While it is open every request for a header is answered 204, constrained or not, and the beacon node builds its own block.
-//! Passing through would hand the next block to those that lost the last one; a constrained slot's local block keeps its promise
-//! from the pool. The chain's misses are what beacon nodes count too (Lighthouse has the same defaults); the lost blocks only we see.
+//! One source that takes blocks and does not deliver costs a block each time it is let in again, and no more: the others' headers go on.
+//! Where all are shut out every request for a header is answered 204, and the beacon node builds its own block. So is one for a constrained
+//! slot with a relay shut out that holds constraints: the local block keeps its promise from the pool. The chain's misses are what beacon
+//! nodes count too (Lighthouse has the same defaults); the lost blocks only we see.
 //!
+//! Only blocks count whose header was served here and that the proposer signed: whoever else can reach the port cannot shut a source out.
 //! It never opens on what is not known: without a beacon node, or after its event stream broke and before the next head, the
 //! chain's misses are not counted. It is not durable: a restart closes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
+
+use crate::slot_state::SourceIndex;
 
 /// Blocks of ours whose place on the chain is not known yet, at most.
 const MAX_TAKEN: usize = 64;
@@ -28,9 +32,9 @@ const MAX_DOUBLINGS: u32 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerConfig {
-    /// Blocks of ours lost in a row.
+    /// Blocks of ours that a source lost in a row.
     pub lost_blocks: u32,
-    /// Slots that lost blocks keep it open.
+    /// Slots that a source is shut out for lost blocks.
     pub open_slots: u64,
     /// Slots in a row without a block on the chain.
     pub missed_slots: u64,
@@ -58,7 +62,7 @@ pub enum Loss {
 /// Why it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// Blocks of ours were lost.
+    /// Every source lost blocks of ours; or one did, of which the others cannot take the place. What was the last says the rest.
     #[error("{in_a_row} of our blocks in a row were lost: {loss}; open until slot {until}")]
     Lost {
         /// How many in a row.
@@ -98,14 +102,28 @@ struct Streak {
     open: Option<(Loss, u64)>,
 }
 
+/// What is known of one source.
+#[derive(Debug, Clone, Copy, Default)]
+struct Record {
+    streak: Streak,
+    /// The slot of the last loss, and the streak before it: the beacon node may send the same block again.
+    last_loss: Option<(u64, Streak)>,
+}
+
+/// A block that a source took, and whose place on the chain is not known yet.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    slot: u64,
+    root: B256,
+    by: SourceIndex,
+}
+
 /// The circuit breaker.
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
-    streak: Streak,
-    /// The slot of the last loss, and the streak before it: the beacon node may send the same block again.
-    last_loss: Option<(u64, Streak)>,
-    taken: Vec<(u64, B256)>,
+    sources: BTreeMap<SourceIndex, Record>,
+    taken: Vec<Taken>,
     seen: BTreeSet<u64>,
     seen_from: Option<u64>,
     slots_per_epoch: u64,
@@ -117,8 +135,7 @@ impl Breaker {
     pub const fn new(config: BreakerConfig) -> Self {
         Self {
             config,
-            streak: Streak { in_a_row: 0, openings: 0, open: None },
-            last_loss: None,
+            sources: BTreeMap::new(),
             taken: Vec::new(),
             seen: BTreeSet::new(),
             seen_from: None,
@@ -126,14 +143,27 @@ impl Breaker {
         }
     }
 
-    /// Why it is open in `slot`, if it is.
+    /// Why `source` is shut out in `slot`, if it is.
     #[must_use]
-    pub fn cause(&self, slot: u64) -> Option<Cause> {
-        if let Some((loss, until)) = self.streak.open
-            && slot < until
-        {
-            return Some(Cause::Lost { in_a_row: self.streak.in_a_row, loss, until });
-        }
+    pub fn shut_out(&self, source: SourceIndex, slot: u64) -> Option<Cause> {
+        let Streak { in_a_row, open, .. } = self.sources.get(&source)?.streak;
+        let (loss, until) = open.filter(|(_, until)| slot < *until)?;
+        Some(Cause::Lost { in_a_row, loss, until })
+    }
+
+    /// Why none of `sources` may be asked in `slot`, if that is so.
+    #[must_use]
+    pub fn cause(&self, slot: u64, sources: &[SourceIndex]) -> Option<Cause> {
+        let all = || {
+            let causes: Option<Vec<Cause>> =
+                sources.iter().map(|source| self.shut_out(*source, slot)).collect();
+            causes?.into_iter().last()
+        };
+        self.chain_misses(slot).or_else(all)
+    }
+
+    /// Why nobody may be asked in `slot`, because of what the chain misses.
+    fn chain_misses(&self, slot: u64) -> Option<Cause> {
         let from = self.seen_from?;
         let last = *self.seen.last()?;
         let in_a_row = slot.saturating_sub(last).saturating_sub(1);
@@ -149,47 +179,49 @@ impl Breaker {
         (missed >= self.config.missed_per_epoch).then_some(Cause::MissedInEpoch(missed))
     }
 
-    /// A block we signed in `slot` was delivered by no source.
-    pub fn undelivered(&mut self, slot: u64) {
-        if !self.taken.iter().any(|(taken, _)| *taken == slot) {
-            self.lose(slot, Loss::Undelivered(slot));
+    /// The block of `slot` that we signed and `by` offered was delivered by no source.
+    pub fn undelivered(&mut self, slot: u64, by: &[SourceIndex]) {
+        if !self.taken.iter().any(|taken| taken.slot == slot) {
+            by.iter().for_each(|source| self.lose(*source, slot, Loss::Undelivered(slot)));
         }
     }
 
     /// A source took the block of `slot` with this root, perhaps after another attempt failed.
-    pub fn taken(&mut self, slot: u64, root: B256) {
-        if let Some((lost, before)) = self.last_loss
-            && lost == slot
-        {
-            self.streak = before;
-            self.last_loss = None;
+    pub fn taken(&mut self, slot: u64, root: B256, by: SourceIndex) {
+        for record in self.sources.values_mut() {
+            if let Some((lost, before)) = record.last_loss
+                && lost == slot
+            {
+                record.streak = before;
+                record.last_loss = None;
+            }
         }
         if self.taken.len() >= MAX_TAKEN {
             self.taken.remove(0);
         }
-        self.taken.retain(|(taken, _)| *taken != slot);
-        self.taken.push((slot, root));
+        self.taken.retain(|taken| taken.slot != slot);
+        self.taken.push(Taken { slot, root, by });
     }
 
     /// The blocks taken in slots before `slot` whose place on the chain is to be looked up.
     #[must_use]
     pub fn to_look_up(&self, slot: u64) -> Vec<(u64, B256)> {
-        self.taken.iter().copied().filter(|(taken, _)| *taken < slot).collect()
+        let before = self.taken.iter().filter(|taken| taken.slot < slot);
+        before.map(|taken| (taken.slot, taken.root)).collect()
     }
 
     /// Whether the block taken in `slot` is on the chain.
     pub fn looked_up(&mut self, slot: u64, on_chain: bool) {
-        let before = self.taken.len();
-        self.taken.retain(|(taken, _)| *taken != slot);
-        if self.taken.len() == before {
+        let Some(place) = self.taken.iter().position(|taken| taken.slot == slot) else { return };
+        let taken = self.taken.remove(place);
+        if !on_chain {
+            self.lose(taken.by, slot, Loss::NotOnChain(slot));
             return;
         }
-        if !on_chain {
-            self.lose(slot, Loss::NotOnChain(slot));
-        } else if self.last_loss.is_none_or(|(lost, _)| lost < slot) {
-            // One from before the loss says nothing: it is looked up with the next head, which a lost block delays.
-            self.streak = Streak::default();
-            self.last_loss = None;
+        // One from before the loss says nothing: it is looked up with the next head, which a lost block delays.
+        let last_loss = self.sources.get(&taken.by).and_then(|record| record.last_loss);
+        if last_loss.is_none_or(|(lost, _)| lost < slot) {
+            self.sources.remove(&taken.by);
         }
     }
 
@@ -208,17 +240,19 @@ impl Breaker {
         self.seen_from = None;
     }
 
-    fn lose(&mut self, slot: u64, loss: Loss) {
-        if self.last_loss.is_some_and(|(lost, _)| lost == slot) {
+    fn lose(&mut self, source: SourceIndex, slot: u64, loss: Loss) {
+        let record = self.sources.entry(source).or_default();
+        if record.last_loss.is_some_and(|(lost, _)| lost == slot) {
             return;
         }
-        self.last_loss = Some((slot, self.streak));
-        self.streak.in_a_row = self.streak.in_a_row.saturating_add(1);
-        if self.config.lost_blocks > 0 && self.streak.in_a_row >= self.config.lost_blocks {
-            let doublings = self.streak.openings.min(MAX_DOUBLINGS);
+        let streak = &mut record.streak;
+        record.last_loss = Some((slot, *streak));
+        streak.in_a_row = streak.in_a_row.saturating_add(1);
+        if self.config.lost_blocks > 0 && streak.in_a_row >= self.config.lost_blocks {
+            let doublings = streak.openings.min(MAX_DOUBLINGS);
             let slots = self.config.open_slots.saturating_mul(1 << doublings);
-            self.streak.openings = self.streak.openings.saturating_add(1);
-            self.streak.open = Some((loss, slot.saturating_add(1).saturating_add(slots)));
+            streak.openings = streak.openings.saturating_add(1);
+            streak.open = Some((loss, slot.saturating_add(1).saturating_add(slots)));
         }
     }
 }
@@ -242,77 +276,100 @@ mod tests {
     #[test]
     fn lost_blocks_in_a_row_open_it_and_it_says_which() {
         let mut breaker = breaker();
-        breaker.undelivered(100);
-        assert_eq!(breaker.cause(101), None);
-        breaker.taken(120, root(120));
+        breaker.undelivered(100, &[0]);
+        assert_eq!(breaker.cause(101, &[0]), None);
+        breaker.taken(120, root(120), 0);
         assert_eq!(breaker.to_look_up(120), []);
         assert_eq!(breaker.to_look_up(121), [(120, root(120))]);
         breaker.looked_up(120, false);
-        let cause = breaker.cause(121).unwrap();
+        let cause = breaker.cause(121, &[0]).unwrap();
         assert_eq!(cause, Cause::Lost { in_a_row: 2, loss: Loss::NotOnChain(120), until: 131 });
         assert!(cause.to_string().contains("block of slot 120"), "{cause}");
-        assert_eq!(breaker.cause(130).unwrap().name(), "lost_blocks");
-        assert_eq!(breaker.cause(131), None, "half open");
-        breaker.undelivered(140);
-        assert_eq!(breaker.cause(160).map(|cause| cause.name()), Some("lost_blocks"), "twice as long");
-        assert_eq!(breaker.cause(161), None);
+        assert_eq!(breaker.cause(130, &[0]).unwrap().name(), "lost_blocks");
+        assert_eq!(breaker.cause(131, &[0]), None, "half open");
+        breaker.undelivered(140, &[0]);
+        assert_eq!(breaker.cause(160, &[0]).map(|cause| cause.name()), Some("lost_blocks"), "twice as long");
+        assert_eq!(breaker.cause(161, &[0]), None);
     }
 
     #[test]
     fn a_block_of_ours_on_the_chain_closes_it_and_begins_anew() {
         let mut breaker = breaker();
-        breaker.undelivered(1);
-        breaker.undelivered(2);
-        assert!(breaker.cause(3).is_some());
-        breaker.taken(3, root(3));
-        assert!(breaker.cause(4).is_some());
+        breaker.undelivered(1, &[0]);
+        breaker.undelivered(2, &[0]);
+        assert!(breaker.cause(3, &[0]).is_some());
+        breaker.taken(3, root(3), 0);
+        assert!(breaker.cause(4, &[0]).is_some());
         breaker.looked_up(3, true);
-        assert_eq!(breaker.cause(4), None);
-        breaker.undelivered(5);
-        assert_eq!(breaker.cause(6), None);
+        assert_eq!(breaker.cause(4, &[0]), None);
+        breaker.undelivered(5, &[0]);
+        assert_eq!(breaker.cause(6, &[0]), None);
     }
 
     #[test]
     fn a_block_from_before_the_loss_does_not_close_it() {
         let mut breaker = breaker();
-        breaker.taken(3, root(3));
-        breaker.undelivered(4);
-        breaker.undelivered(5);
+        breaker.taken(3, root(3), 0);
+        breaker.undelivered(4, &[0]);
+        breaker.undelivered(5, &[0]);
         breaker.looked_up(3, true);
-        assert!(breaker.cause(6).is_some());
-        breaker.taken(7, root(7));
+        assert!(breaker.shut_out(0, 6).is_some());
+        breaker.taken(7, root(7), 0);
         breaker.looked_up(7, true);
-        assert_eq!(breaker.cause(8), None);
+        assert_eq!(breaker.shut_out(0, 8), None);
     }
 
     #[test]
     fn a_second_attempt_that_succeeds_takes_the_first_ones_failure_back() {
         let mut breaker = breaker();
-        breaker.undelivered(1);
-        breaker.undelivered(2);
-        breaker.undelivered(2);
-        assert!(breaker.cause(3).is_some());
-        breaker.taken(2, root(2));
-        assert_eq!(breaker.cause(3), None);
-        breaker.undelivered(2);
-        assert_eq!(breaker.cause(3), None, "sent once more, after it was taken");
-        breaker.undelivered(3);
-        assert!(breaker.cause(4).is_some(), "the loss before still counts");
+        breaker.undelivered(1, &[0]);
+        breaker.undelivered(2, &[0]);
+        breaker.undelivered(2, &[0]);
+        assert!(breaker.cause(3, &[0]).is_some());
+        breaker.taken(2, root(2), 0);
+        assert_eq!(breaker.cause(3, &[0]), None);
+        breaker.undelivered(2, &[0]);
+        assert_eq!(breaker.cause(3, &[0]), None, "sent once more, after it was taken");
+        breaker.undelivered(3, &[0]);
+        assert!(breaker.cause(4, &[0]).is_some(), "the loss before still counts");
+    }
+
+    #[test]
+    fn a_source_that_loses_blocks_is_shut_out_alone() {
+        let mut breaker = breaker();
+        for slot in [1, 2] {
+            breaker.taken(slot, root(slot), 1);
+            breaker.looked_up(slot, false);
+        }
+        assert_eq!(breaker.shut_out(1, 3).map(|cause| cause.name()), Some("lost_blocks"));
+        assert_eq!(breaker.shut_out(0, 3), None);
+        assert_eq!(breaker.cause(3, &[0, 1]), None, "the other is there");
+        assert!(breaker.cause(3, &[1]).is_some());
+        // A block that another brings on the chain lets nobody in again.
+        breaker.taken(3, root(3), 0);
+        breaker.looked_up(3, true);
+        assert!(breaker.shut_out(1, 4).is_some());
+        // What two offered and neither delivered counts for both.
+        breaker.undelivered(4, &[0, 1]);
+        breaker.undelivered(5, &[0, 1]);
+        assert!(breaker.cause(6, &[0, 1]).is_some());
+        breaker.undelivered(7, &[]);
+        assert_eq!(breaker.shut_out(2, 8), None);
     }
 
     #[test]
     fn missed_slots_open_it_until_the_next_head() {
         let mut breaker = breaker();
-        assert_eq!(breaker.cause(1_000_000), None, "nothing is known yet");
+        assert_eq!(breaker.cause(1_000_000, &[0]), None, "nothing is known yet");
         breaker.head(10, EPOCH);
-        assert_eq!(breaker.cause(13), None);
-        assert_eq!(breaker.cause(14), Some(Cause::MissedInARow(3)));
+        assert_eq!(breaker.cause(13, &[0]), None);
+        assert_eq!(breaker.cause(14, &[0]), Some(Cause::MissedInARow(3)));
         breaker.head(14, EPOCH);
-        assert_eq!(breaker.cause(15), None);
+        assert_eq!(breaker.cause(15, &[0]), None);
         breaker.blind();
-        assert_eq!(breaker.cause(100), None, "not known is not missed");
+        assert_eq!(breaker.cause(100, &[0]), None, "not known is not missed");
         breaker.head(200, EPOCH);
-        assert_eq!(breaker.cause(201), None);
+        assert_eq!(breaker.cause(201, &[0]), None);
     }
 
     #[test]
@@ -321,12 +378,12 @@ mod tests {
         for slot in (0..=16).step_by(2) {
             breaker.head(slot, EPOCH);
         }
-        assert_eq!(breaker.cause(17), Some(Cause::MissedInEpoch(8)));
+        assert_eq!(breaker.cause(17, &[0]), Some(Cause::MissedInEpoch(8)));
         for slot in 17..34 {
             breaker.head(slot, EPOCH);
         }
-        assert_eq!(breaker.cause(33), Some(Cause::MissedInEpoch(8)), "slots 1 to 32");
-        assert_eq!(breaker.cause(34), None, "slots 2 to 33");
+        assert_eq!(breaker.cause(33, &[0]), Some(Cause::MissedInEpoch(8)), "slots 1 to 32");
+        assert_eq!(breaker.cause(34, &[0]), None, "slots 2 to 33");
     }
 
     #[test]
@@ -335,8 +392,8 @@ mod tests {
         let mut breaker = Breaker::new(config);
         breaker.head(1, EPOCH);
         for slot in 2..50 {
-            breaker.undelivered(slot);
-            assert_eq!(breaker.cause(slot + 1), None);
+            breaker.undelivered(slot, &[0]);
+            assert_eq!(breaker.cause(slot + 1, &[0]), None);
         }
     }
 
@@ -349,8 +406,8 @@ mod tests {
             let mut breaker = breaker();
             for (kind, slot) in events {
                 match kind {
-                    0 => breaker.undelivered(slot),
-                    1 => breaker.taken(slot, root(slot)),
+                    0 => breaker.undelivered(slot, &[0]),
+                    1 => breaker.taken(slot, root(slot), 0),
                     2 => breaker.looked_up(slot, slot % 2 == 0),
                     3 => breaker.head(slot, EPOCH),
                     _ => breaker.blind(),
@@ -362,7 +419,7 @@ mod tests {
             for slot in 400..440 {
                 breaker.head(slot, EPOCH);
             }
-            prop_assert_eq!(breaker.cause(longest.max(440)), None);
+            prop_assert_eq!(breaker.cause(longest.max(440), &[0]), None);
         }
     }
 }

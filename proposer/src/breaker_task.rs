@@ -1,5 +1,6 @@
 //! Feeds the [`crate::breaker`] with what the chain has, and says aloud when it opens and closes.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Cause;
 use crate::sidecar::{Sidecar, now_ms};
+use crate::slot_state::SourceIndex;
 
 /// How often the clock is looked at where no event comes.
 const TICK: Duration = Duration::from_millis(500);
@@ -42,9 +44,10 @@ impl BreakerTask {
 
     async fn follow(&self) {
         let mut events = self.beacon.events(&[EventTopic::Head]);
-        let mut said = None;
+        let (mut said, mut out) = (None, BTreeSet::new());
         loop {
             self.say(&mut said);
+            self.say_of_sources(&mut out);
             let event = tokio::select! {
                 Some(event) = events.next() => event,
                 () = tokio::time::sleep(TICK) => continue,
@@ -52,6 +55,11 @@ impl BreakerTask {
             match event {
                 BeaconEvent::Head(head) => {
                     let Some(clock) = self.sidecar.clock.get() else { continue };
+                    // One far ahead of the clock would make every slot up to it a missed one.
+                    if clock.slots.slot_at(now_ms()).is_none_or(|now| head.slot > now.saturating_add(1)) {
+                        tracing::debug!(slot = head.slot, "a head ahead of the clock");
+                        continue;
+                    }
                     self.sidecar.breaker.lock().head(head.slot, clock.slots.slots_per_epoch());
                     self.look_up(head.slot).await;
                 }
@@ -85,8 +93,25 @@ impl BreakerTask {
         }
     }
 
+    fn say_of_sources(&self, out: &mut BTreeSet<SourceIndex>) {
+        for (index, source) in self.sidecar.sources.iter() {
+            let cause = self.sidecar.shut_out(index);
+            metrics::gauge!("earnest_proposer_source_shut_out", "source" => source.name.clone())
+                .set(f64::from(u8::from(cause.is_some())));
+            match cause {
+                Some(cause) if out.insert(index) => {
+                    tracing::error!(source = source.name, %cause, "a source is shut out");
+                }
+                None if out.remove(&index) => {
+                    tracing::info!(source = source.name, "a source is asked again");
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn say(&self, said: &mut Option<Cause>) {
-        let cause = self.sidecar.breaker_cause();
+        let cause = self.sidecar.breaker_cause(&self.sidecar.sources.indices());
         let before = said.map(|cause| cause.name());
         for name in Cause::NAMES {
             let is_open = cause.is_some_and(|cause| cause.name() == name);
@@ -114,10 +139,17 @@ impl BreakerTask {
 }
 
 impl Sidecar {
-    /// Why the breaker is open now, if it is. It is closed as long as the time of the chain is not known.
+    /// Why the breaker is open now for all `sources`, if it is. It is closed as long as the time of the chain is not known.
     #[must_use]
-    pub fn breaker_cause(&self) -> Option<Cause> {
+    pub fn breaker_cause(&self, sources: &[SourceIndex]) -> Option<Cause> {
         let slot = self.clock.get()?.slots.slot_at(now_ms())?;
-        self.breaker.lock().cause(slot)
+        self.breaker.lock().cause(slot, sources)
+    }
+
+    /// Why a source is shut out now, if it is.
+    #[must_use]
+    pub fn shut_out(&self, source: SourceIndex) -> Option<Cause> {
+        let slot = self.clock.get()?.slots.slot_at(now_ms())?;
+        self.breaker.lock().shut_out(source, slot)
     }
 }

@@ -177,6 +177,9 @@ pub enum ConfigError {
     /// A validator has one set of wishes.
     #[error("validator {0} is named twice in `validators`")]
     ValidatorTwice(BlsPublicKey),
+    /// A source that is asked twice is a source that is believed twice.
+    #[error("relay {0} is named twice in `relays`")]
+    SourceTwice(Url),
     /// Bidding cannot work.
     #[error(transparent)]
     Market(#[from] MarketError),
@@ -206,12 +209,20 @@ impl Config {
         if let Some(source) = self.sources.iter().find(|source| source.earnest && source.pubkey.is_none()) {
             return Err(ConfigError::NoRelayKey(source.url.host_str().unwrap_or_default().to_owned()));
         }
+        let mut urls = BTreeSet::new();
+        if let Some(twice) = self.sources.iter().find(|source| !urls.insert(source.place())) {
+            return Err(ConfigError::SourceTwice(twice.url.clone()));
+        }
         if let Some(registry) = &self.registry {
             registry.check().map_err(|error| ConfigError::Registry(error.to_string()))?;
         }
         self.check_validators()?;
         if let Some(market) = &self.market {
             market.check()?;
+            let followed = self.registry.as_ref().and_then(|registry| registry.market);
+            if followed.is_some_and(|followed| followed != market.contract) {
+                return Err(MarketError::TwoContracts.into());
+            }
             if self.gateway.is_none() {
                 return Err(MarketError::NoGateway.into());
             }
@@ -264,6 +275,12 @@ impl Config {
 }
 
 impl SourceConfig {
+    /// Where it is reached, whatever else stands in the URL.
+    fn place(&self) -> (String, Option<u16>, String) {
+        let host = self.url.host_str().unwrap_or_default().to_owned();
+        (host, self.url.port_or_known_default(), self.url.path().trim_end_matches('/').to_owned())
+    }
+
     /// What this source is called.
     #[must_use]
     pub fn name(&self) -> String {

@@ -3,11 +3,15 @@
 //! The life of one of our sequencing slots:
 //!
 //! ```text
-//! seen ──close──▶ due ──claim durable──▶ signed ──receipt of every Earnest relay──▶ delivered
-//!   │              │                        │
-//!   │              └──start──▶ missed       └──start──▶ left as it is: still constrained
-//!   └──lookahead changed──▶ gone
+//! seen ──close──▶ due ──relays asked──▶ looked ──claim durable──▶ signed ──receipt of every Earnest relay──▶ delivered
+//!   │              │                     │    │                      │
+//!   │              └─one of ours found───┼────┼──claim durable──────▶┘
+//!   │                                    │    └──start──▶ missed     └──start──▶ left as it is: still constrained
+//!   └──lookahead changed──▶ gone ◀───────┘
 //! ```
+//!
+//! The record says what we signed, unless it is a new one or an old copy. So the relays are asked first, once in each run, whether a key of
+//! ours signed for the slot already: what they show with its signature is taken into the record and is what the slot is constrained by.
 //!
 //! From the moment the claim is durable the slot is constrained, whatever the lookahead, the relay or the configuration do
 //! afterwards: somebody may hold the signature.
@@ -66,6 +70,8 @@ pub fn duties(
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
+    /// Ask the relays whether this duty's key signed for its slot already.
+    Look(Duty),
     /// Sign a delegation for this duty.
     Sign(Duty),
     /// Finish a delegation that was claimed before a crash: sign the same message again.
@@ -102,6 +108,7 @@ pub struct DelegationPlan {
     floors: BTreeMap<BlsPublicKey, u64>,
     floor: Option<u64>,
     declined: BTreeSet<Place>,
+    looked: BTreeSet<Place>,
     after_first_refusal: bool,
 }
 
@@ -121,6 +128,7 @@ impl DelegationPlan {
             floors: BTreeMap::new(),
             floor: None,
             declined: BTreeSet::new(),
+            looked: BTreeSet::new(),
             after_first_refusal: false,
         }
     }
@@ -205,6 +213,13 @@ impl DelegationPlan {
         self.declined.retain(|(slot, _)| slot.0.saturating_add(1024) > newest);
     }
 
+    /// Notes that the relays were asked about a place.
+    pub fn looked(&mut self, place: Place) {
+        self.looked.insert(place);
+        let newest = place.0.0;
+        self.looked.retain(|(slot, _)| slot.0.saturating_add(1024) > newest);
+    }
+
     const fn due_ms(&self, window: &Window) -> u64 {
         if self.after_first_refusal { window.first_refusal_ms } else { window.close_ms }
     }
@@ -272,8 +287,17 @@ impl DelegationPlan {
             }
         }
         for duty in duties {
-            let open = self.due_ms(&duty.window) <= now_ms && now_ms < duty.window.start_ms;
-            if open && self.is_undone(duty.place()) {
+            let window = &duty.window;
+            if self.due_ms(window) > now_ms || !self.is_undone(duty.place()) {
+                continue;
+            }
+            // Headers are asked for a while after the slot began.
+            let end_ms = window.slot_ms.saturating_add(window.slot_ms.saturating_sub(window.seal_ms));
+            if !self.looked.contains(&duty.place()) {
+                if now_ms < end_ms {
+                    steps.push(Step::Look(*duty));
+                }
+            } else if now_ms < window.start_ms {
                 steps.push(Step::Sign(*duty));
             }
         }
@@ -383,6 +407,8 @@ mod tests {
         let mut plan = DelegationPlan::new(vec![0, 3]);
         assert!(plan.steps(&[duty], close_ms - 1, everyone).is_empty());
         assert_eq!(plan.next_due(&[duty], close_ms - 1), Some(close_ms));
+        assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Look(duty)]);
+        plan.looked(duty.place());
         assert_eq!(plan.steps(&[duty], close_ms, everyone), [Step::Sign(duty)]);
         assert!(plan.steps(&[duty], start_ms, everyone).is_empty(), "missed");
         assert!(!plan.is_constrained(duty.window.slot, duty.key));
@@ -403,6 +429,23 @@ mod tests {
         assert!(plan.steps(&[duty], close_ms, everyone).is_empty());
         assert!(plan.is_delivered(duty.place()));
         assert_eq!(plan.next_due(&[duty], 0), None);
+    }
+
+    /// After a restart too late to sign, the slot may be constrained by what is not in the record.
+    #[test]
+    fn relays_are_asked_what_was_signed_until_headers_are_no_longer_asked_for() {
+        let duty = duties(&TIMING, proposers(&[9, 9, 1]), &set(&[1]), &set(&[1]))[0];
+        let Window { start_ms, seal_ms, slot_ms, .. } = duty.window;
+        let mut plan = DelegationPlan::new(vec![0]);
+        for at_ms in [start_ms, seal_ms, slot_ms, slot_ms + 499] {
+            assert_eq!(plan.steps(&[duty], at_ms, everyone), [Step::Look(duty)], "{at_ms}");
+        }
+        assert!(plan.steps(&[duty], slot_ms + 500, everyone).is_empty());
+        plan.looked(duty.place());
+        assert!(plan.steps(&[duty], start_ms, everyone).is_empty());
+        // Found: taken up as if it had been signed here, and in the record.
+        plan.signed(signed(delegation(&duty, 7))).unwrap();
+        assert!(plan.is_constrained(duty.window.slot, duty.key));
     }
 
     #[test]
@@ -461,6 +504,6 @@ mod tests {
         let after = duties(&TIMING, proposers(&[9, 2]), &own, &own)[0];
         let mut plan = DelegationPlan::new(vec![0]);
         plan.signed(signed(delegation(&before, 1))).unwrap();
-        assert!(plan.steps(&[after], after.window.close_ms, everyone).contains(&Step::Sign(after)));
+        assert!(plan.steps(&[after], after.window.close_ms, everyone).contains(&Step::Look(after)));
     }
 }

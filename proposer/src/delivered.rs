@@ -1,10 +1,11 @@
 //! Whether a source's answer to a signed block means that it was delivered. Pure.
 
 use alloy_primitives::B256;
-use earnest_builder_types::{ForkCodec, ForkName, PayloadAndBlobs, Versioned};
+use earnest_builder_types::{ForkCodec, ForkName, PayloadAndBlobs, SignedBlindedBeaconBlock, Versioned};
 use earnest_client::Answer;
 use earnest_client::transport::CONSENSUS_VERSION;
 use http::StatusCode;
+use tree_hash::TreeHash;
 
 /// Version of the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,37 +25,70 @@ pub enum NotDelivered {
     /// A body that is no payload.
     #[error("payload: {0}")]
     Garbage(String),
-    /// The payload of another block.
-    #[error("the payload is that of block {0}")]
+    /// The payload of another block, whatever hash it names.
+    #[error("the payload is that of another block, which it names {0}")]
     OtherBlock(B256),
+    /// The payload as another fork has it, so that the beacon node could not read it.
+    #[error("the payload is of fork {0}")]
+    OtherFork(ForkName),
+    /// Other blobs than the block commits to.
+    #[error("the blobs are not those that the block commits to")]
+    OtherBlobs,
 }
 
-/// What the signed block says of its payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The block that was signed, with what its payload must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// The block's fork.
-    pub fork: ForkName,
-    /// Its execution block hash.
-    pub block_hash: B256,
+    /// The block.
+    pub block: SignedBlindedBeaconBlock,
+    /// Whether the beacon node said of which fork it is. Blinded blocks of Electra and of Fulu look the same.
+    pub fork_is_stated: bool,
 }
 
-/// Judges an answer. `expected` is none for a block that cannot be read here: then any body will do, and the beacon node,
-/// which made the block, judges it.
+impl Expected {
+    /// The hash of the payload's block.
+    #[must_use]
+    pub fn block_hash(&self) -> B256 {
+        self.block.message().body().execution_payload_header().block_hash()
+    }
+
+    /// Every field of a payload counts, not only the hash that it names: the beacon node would not take another's.
+    fn is_payload(&self, payload: &PayloadAndBlobs) -> Result<(), NotDelivered> {
+        let body = self.block.message().body();
+        if self.fork_is_stated && payload.fork() != self.block.fork() {
+            return Err(NotDelivered::OtherFork(payload.fork()));
+        }
+        let header = payload.payload().to_header();
+        if header.tree_hash_root() != body.execution_payload_header().tree_hash_root() {
+            return Err(NotDelivered::OtherBlock(payload.payload().block_hash()));
+        }
+        let committed = body.blob_kzg_commitments().map(|all| &**all).unwrap_or_default();
+        if committed == payload.commitments() { Ok(()) } else { Err(NotDelivered::OtherBlobs) }
+    }
+}
+
+/// Judges an answer and gives the payload in it, if there must be one. `expected` is none for a block that cannot be read here:
+/// then any body will do, and the beacon node, which made the block, judges it.
 ///
 /// # Errors
 /// [`NotDelivered`] unless version 1 is answered with 200 and the block's payload (JSON or SSZ), version 2 with 200 or 202.
-pub fn judge(version: Version, expected: Option<&Expected>, answer: &Answer) -> Result<(), NotDelivered> {
+pub fn judge(
+    version: Version,
+    expected: Option<&Expected>,
+    answer: &Answer,
+) -> Result<Option<PayloadAndBlobs>, NotDelivered> {
     match (version, answer.status) {
-        (Version::V2, StatusCode::OK | StatusCode::ACCEPTED) => return Ok(()),
+        (Version::V2, StatusCode::OK | StatusCode::ACCEPTED) => return Ok(None),
         (Version::V1, StatusCode::OK) => {}
         (_, status) => return Err(NotDelivered::Status(status.as_u16())),
     }
     let Some(expected) = expected else {
         let empty = || NotDelivered::Garbage("empty".to_owned());
-        return if answer.body.is_empty() { Err(empty()) } else { Ok(()) };
+        return if answer.body.is_empty() { Err(empty()) } else { Ok(None) };
     };
-    let block_hash = payload(answer, expected.fork)?.payload().block_hash();
-    if block_hash == expected.block_hash { Ok(()) } else { Err(NotDelivered::OtherBlock(block_hash)) }
+    let payload = payload(answer, expected.block.fork())?;
+    expected.is_payload(&payload)?;
+    Ok(Some(payload))
 }
 
 fn payload(answer: &Answer, fork: ForkName) -> Result<PayloadAndBlobs, NotDelivered> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use earnest_builder_types::PayloadAndBlobs;
 use earnest_client::{Answer, ClientError};
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderMap, Method, header};
@@ -30,10 +31,21 @@ pub(crate) struct Delivery {
     pub(crate) headers: HeaderMap,
     /// The block as it came.
     pub(crate) body: Bytes,
-    /// What it says of its payload, if it can be read.
-    pub(crate) expected: Option<Expected>,
+    /// The block itself, if it can be read.
+    pub(crate) expected: Option<Arc<Expected>>,
     /// When to give up, whatever is still asked.
     pub(crate) deadline: Instant,
+}
+
+/// A block that a source took.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// Who took it.
+    pub(crate) source: SourceIndex,
+    /// What it answered.
+    pub(crate) answer: Answer,
+    /// The payload in the answer, if there was one to be judged.
+    pub(crate) payload: Option<PayloadAndBlobs>,
 }
 
 /// Why a block is not delivered.
@@ -50,7 +62,7 @@ enum Failure {
     Answer(Answer, NotDelivered),
 }
 
-type Outcome = Result<Answer, Failure>;
+type Outcome = Result<(Answer, Option<PayloadAndBlobs>), Failure>;
 
 impl Delivery {
     /// Delivers the block. The first delivery counts; whoever else is asked by then is left to end by itself, since a block
@@ -58,7 +70,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Undelivered`] if everyone failed, or nobody delivered before the deadline.
-    pub(crate) async fn run(self, booked: Vec<SourceIndex>) -> Result<Answer, Undelivered> {
+    pub(crate) async fn run(self, booked: Vec<SourceIndex>) -> Result<Delivered, Undelivered> {
         let asked_again = booked.clone();
         let mut order = DeliveryOrder::new(booked, &self.sidecar.sources.indices());
         let mut asked = FuturesUnordered::new();
@@ -71,9 +83,9 @@ impl Delivery {
             let next = tokio::select! {
                 biased;
                 Some(joined) = asked.next() => match joined {
-                    Ok((source, Ok(answer))) => {
+                    Ok((source, Ok((answer, payload)))) => {
                         tracing::info!(source = self.name(source), status = answer.status.as_u16(), "block taken");
-                        return Ok(answer);
+                        return Ok(Delivered { source, answer, payload });
                     }
                     Ok((source, Err(failure))) => {
                         let cause = failure.to_string();
@@ -147,13 +159,13 @@ impl Delivery {
 
     /// A payload with its blobs takes a while to read.
     async fn judge(&self, answer: Answer) -> Outcome {
-        let (version, expected) = (self.version, self.expected);
+        let (version, expected) = (self.version, self.expected.clone());
         let judged = tokio::task::spawn_blocking(move || {
-            let judged = delivered::judge(version, expected.as_ref(), &answer);
+            let judged = delivered::judge(version, expected.as_deref(), &answer);
             (answer, judged)
         });
         match judged.await {
-            Ok((answer, Ok(()))) => Ok(answer),
+            Ok((answer, Ok(payload))) => Ok((answer, payload)),
             Ok((answer, Err(cause))) => Err(Failure::Answer(answer, cause)),
             Err(_) => Err(Failure::Transport(ClientError::Setup("the runtime is shutting down".to_owned()))),
         }

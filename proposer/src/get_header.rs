@@ -1,17 +1,19 @@
 //! `GET /eth/v1/builder/header/{slot}/{parent_hash}/{pubkey}`: the rules are those of [`crate::slot_state`].
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use earnest_builder_types::{BlsPublicKey, ForkCodec, Versioned};
 use earnest_client::HeaderRequest;
 use earnest_client::transport::{CONSENSUS_VERSION, TIMEOUT_MS};
-use earnest_http::{ApiError, Media};
+use earnest_http::{ApiError, Media, PeerAddr};
 use earnest_protocol::Slot;
 use earnest_protocol::objects::Delegation;
 use futures::FutureExt;
@@ -34,15 +36,22 @@ const OFFERED: [Media; 2] = [Media::Json, Media::Ssz];
 pub(crate) async fn get_header(
     State(sidecar): State<Arc<Sidecar>>,
     path: Result<Path<(u64, B256, BlsPublicKey)>, PathRejection>,
+    peer: Option<Extension<PeerAddr>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((slot, parent_hash, pubkey)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let media = earnest_http::accept(&headers, &OFFERED)?;
     let request = HeaderRequest { slot, parent_hash, pubkey };
     let started = Instant::now();
-    // A defect of ours must not cost a block: the beacon node is told that there is nothing.
-    let deciding = AssertUnwindSafe(decide(&sidecar, request, &headers)).catch_unwind();
-    let decision = Box::pin(deciding).await.unwrap_or(Err(NoHeader::Defect));
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
+    let decision = match sidecar.turns.take(peer) {
+        Some(_turn) => {
+            // A defect of ours must not cost a block: the beacon node is told that there is nothing.
+            let deciding = AssertUnwindSafe(decide(&sidecar, request, &headers)).catch_unwind();
+            Box::pin(deciding).await.unwrap_or(Err(NoHeader::Defect))
+        }
+        None => Err(NoHeader::Busy),
+    };
     let took = started.elapsed();
     metrics::histogram!("earnest_proposer_header_seconds").record(took.as_secs_f64());
     match decision {
@@ -65,9 +74,12 @@ async fn decide(
     request: HeaderRequest,
     headers: &HeaderMap,
 ) -> Result<(usize, Passable, usize), NoHeader> {
-    if let Some(cause) = sidecar.breaker_cause() {
+    let wish = sidecar.wishes.of(&request.pubkey);
+    if let Some(cause) = sidecar.breaker_cause(&wish.sources) {
         return Err(NoHeader::BreakerOpen(cause));
     }
+    let plain: Vec<SourceIndex> =
+        wish.sources.iter().copied().filter(|source| sidecar.shut_out(*source).is_none()).collect();
     let clock = sidecar.clock.get();
     let caller_ms = headers.get(TIMEOUT_MS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let allowance =
@@ -76,8 +88,11 @@ async fn decide(
         .time_left(Slot(request.slot), now_ms(), clock.map(|clock| &clock.timing))
         .ok_or(NoHeader::TooLate)?;
     let deadline = Instant::now().checked_add(time).ok_or(NoHeader::TooLate)?;
-    let wanted =
-        Wanted { request, timestamp: clock.map(|clock| clock.slots.payload_timestamp(request.slot)) };
+    let wanted = Wanted {
+        request,
+        timestamp: clock.map(|clock| clock.slots.payload_timestamp(request.slot)),
+        fork: clock.and_then(|clock| clock.forks.at(clock.slots.epoch_of(request.slot))),
+    };
     let accept = headers.get(header::ACCEPT).cloned().unwrap_or(earnest_client::transport::JSON);
     let (delegation, elsewhere, holders) = {
         let (plan, slot) = (sidecar.plan.lock(), Slot(request.slot));
@@ -87,21 +102,22 @@ async fn decide(
     if elsewhere {
         return Err(NoHeader::RelayGone);
     }
-    let wish = sidecar.wishes.of(&request.pubkey);
     // A relay that holds the delegation is asked though the validator no longer wants to be known there.
     let known = |source: &SourceIndex| wish.sources.contains(source) || holders.contains(source);
     let earnest: Vec<SourceIndex> = sidecar.sources.earnest().into_iter().filter(known).collect();
     let round = if delegation.is_some() {
-        HeaderRound::constrained(&wish.sources, &earnest)
+        if let Some(cause) = earnest.iter().find_map(|source| sidecar.shut_out(*source)) {
+            return Err(NoHeader::BreakerOpen(cause));
+        }
+        HeaderRound::constrained(&plain, &earnest)
     } else {
-        HeaderRound::unconstrained(&wish.sources)
+        HeaderRound::unconstrained(&plain)
     };
     let mut round = round.with_min_bid(wish.min_bid);
     let asking = if round.is_constrained() { time.saturating_sub(judging_time(time)) } else { time };
     let answers_until = Instant::now().checked_add(asking).unwrap_or(deadline);
     let delegation = delegation.map(Arc::new);
-    let mut asked =
-        questions(sidecar, wanted, &accept, delegation.as_ref(), (&wish.sources, &earnest), asking);
+    let mut asked = questions(sidecar, wanted, &accept, delegation.as_ref(), (&plain, &earnest), asking);
     loop {
         let event = tokio::select! {
             biased;
@@ -126,7 +142,7 @@ async fn decide(
         }
         return match decision {
             Decision::Serve { source, offer, kept } => {
-                sidecar.book.lock().served(offer.block_hash, source);
+                sidecar.book.lock().served(offer.block_hash, source, request.slot, request.pubkey);
                 Ok((source, offer.answer, kept))
             }
             Decision::Nothing(cause) => Err(cause),

@@ -7,12 +7,12 @@
 //! | `lookahead` | follows the beacon node's duties and the Registry, works out our windows | head events, epochs, L1 blocks |
 //! | `keys` | asks signers elsewhere which keys they hold | every minute |
 //! | `breaker` | follows the chain's heads and looks up where our blocks are | head events, twice a second |
-//! | `market` | bids, matches, and looks whether results stay what they were | four times a second |
+//! | `market` | bids, matches, and looks whether results stay what they were | four times a second, and at the closes of our own slots |
 //! | `delegation` | records, signs and delivers one delegation for each of our slots | duties, window times |
 //!
 //! The rules are pure: [`slot_state`] (which header), [`proof_check`] (what a proof shows), [`delegation_plan`] (what to sign
 //! and when), [`delivery_order`] and [`delivered`] (a signed block's way), [`header_deadline`], [`bid_book`], [`allocation`], [`wishes`],
-//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block),
+//! [`registrations`], [`breaker`] (when no relay is to be trusted with a block), [`forks`], [`header_turns`],
 //! [`protection`] (the record as a file).
 //! Whatever goes wrong, the beacon node gets 204 in time and builds its own block.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects))]
@@ -28,8 +28,11 @@ pub mod delegation_task;
 pub mod delivered;
 mod delivery;
 pub mod delivery_order;
+pub mod forks;
+pub mod found_delegations;
 mod get_header;
 pub mod header_deadline;
+pub mod header_turns;
 pub mod held_constraints;
 pub mod keys_task;
 pub mod lookahead_task;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::delegation_plan::{Duty, duties};
+use crate::forks::Forks;
 use crate::opt_in::OptIn;
 use crate::sidecar::{NetworkClock, Sidecar, now_ms};
 use crate::validator_keys::OwnKeys;
@@ -55,9 +56,10 @@ impl LookaheadTask {
             clock = self.learn_clock() => clock,
         };
         let registry = self.registry.take();
+        let slots = clock.slots;
         let registry = async {
             match registry {
-                Some(follower) => drop(follower.run(clock.slots, shutdown.clone()).await),
+                Some(follower) => drop(follower.run(slots, shutdown.clone()).await),
                 None => shutdown.cancelled().await,
             }
         };
@@ -98,7 +100,7 @@ impl LookaheadTask {
         loop {
             match self.ask_clock().await {
                 Ok(clock) => {
-                    return *self.sidecar.clock.get_or_init(|| clock);
+                    return self.sidecar.clock.get_or_init(|| clock).clone();
                 }
                 Err(error) => {
                     self.health.not_ready(error.to_string());
@@ -126,7 +128,8 @@ impl LookaheadTask {
             seal: self.sidecar.config.seal,
             ..Timing::new(slots.genesis_time_ms(), slots.slot_ms(), slots.slots_per_epoch())
         };
-        Ok(NetworkClock { slots, timing })
+        let forks = Forks::new(&spec, genesis.genesis_validators_root);
+        Ok(NetworkClock { slots, timing, forks })
     }
 
     async fn refresh(&self, clock: &NetworkClock, lookahead: &mut Lookahead) -> Result<(), ChainError> {

@@ -65,6 +65,19 @@ impl ProtectedSigner {
         Ok(signed)
     }
 
+    /// Takes a delegation that was signed elsewhere into the record, as if it had been signed here.
+    ///
+    /// # Errors
+    /// As [`Self::claim`].
+    pub async fn adopt(&self, signed: &SignedDelegation) -> Result<(), SignError> {
+        let (signed, network) = (signed.clone(), self.network);
+        self.write(move |log| {
+            delegation_record::claim(log, &signed.message, &network)?;
+            delegation_record::keep_signed(log, &signed)
+        })
+        .await
+    }
+
     pub(crate) async fn write(
         &self,
         write: impl FnOnce(&dyn Log) -> Result<(), RecordError> + Send + 'static,

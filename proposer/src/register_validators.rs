@@ -1,15 +1,17 @@
 //! `POST /eth/v1/builder/validators`: registrations go to every source that their validators want to be known to.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
 use earnest_builder_types::registrations_from_ssz;
 use earnest_client::transport::{JSON, OCTETS};
 use earnest_client::{Answer, ClientError};
-use earnest_http::{ApiError, BodyLimits, Media, read_body};
+use earnest_http::{ApiError, BodyLimits, Media, PeerAddr, read_leased_body};
 use futures::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderMap, StatusCode};
 
@@ -26,14 +28,20 @@ const TIME: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// 415 for another form than JSON and SSZ, 400 for what is not registrations or where one names another fee recipient than its
-/// validator wants (the others were passed on), 502 if no source took them.
+/// validator wants (the others were passed on), 429 or 503 where too many are being read, 502 if no source took them.
 pub(crate) async fn register_validators(
     State(sidecar): State<Arc<Sidecar>>,
+    peer: Option<Extension<PeerAddr>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let media = earnest_http::content_type(&headers, &[Media::Json, Media::Ssz])?;
-    let body = read_body(&headers, body, BodyLimits::of(sidecar.config.max_body)).await?;
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
+    let lease = sidecar.registrations.lease(peer);
+    let body = read_leased_body(&headers, body, BodyLimits::of(sidecar.config.max_body), lease).await?;
+    let (body, lease) = body.into_parts();
+    // Until the last source has answered: what they are sent is made of this body.
+    let lease = Arc::new(lease);
     let shared = Arc::clone(&sidecar);
     let sorted = tokio::task::spawn_blocking(move || {
         registrations::sort(media, &body, &shared.wishes, shared.sources.indices().len())
@@ -48,7 +56,13 @@ pub(crate) async fn register_validators(
     let mut asked: FuturesUnordered<_> = bodies
         .into_iter()
         .filter_map(|(index, body)| Some((sidecar.sources.get(index)?.clone(), body)))
-        .map(|(source, body)| tokio::spawn(register(source, media, body)))
+        .map(|(source, body)| {
+            let lease = Arc::clone(&lease);
+            tokio::spawn(async move {
+                let _lease = lease;
+                register(source, media, body).await
+            })
+        })
         .collect();
     let nobody_to_ask = asked.is_empty();
     let mut refused = None;
@@ -90,14 +104,14 @@ async fn register(source: Source, media: Media, body: Bytes) -> Result<Answer, C
 
 async fn post(source: &Source, media: Media, body: Bytes) -> Result<Answer, ClientError> {
     if media != Media::Ssz {
-        return source.client.register_raw(JSON, body, TIME).await?.ok();
+        return source.brief.register_raw(JSON, body, TIME).await?.ok();
     }
-    let answer = source.client.register_raw(OCTETS, body.clone(), TIME).await?;
+    let answer = source.brief.register_raw(OCTETS, body.clone(), TIME).await?;
     if answer.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
         return answer.ok();
     }
     let setup = |cause: String| ClientError::Setup(cause);
     let registrations = registrations_from_ssz(&body).map_err(|cause| setup(cause.to_string()))?;
     let json = serde_json::to_vec(&registrations).map_err(|cause| setup(cause.to_string()))?;
-    source.client.register_raw(JSON, json.into(), TIME).await?.ok()
+    source.brief.register_raw(JSON, json.into(), TIME).await?.ok()
 }

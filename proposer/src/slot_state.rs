@@ -15,6 +15,7 @@
 use std::collections::HashSet;
 
 use alloy_primitives::{B256, U256};
+use earnest_builder_types::ForkName;
 
 use crate::breaker::Cause;
 use crate::proof_check::{self, Accounts, Held, ProofFault, ProvenTransaction};
@@ -43,6 +44,12 @@ pub enum Fault {
     /// The bid's timestamp is not that of the slot.
     #[error("bid for another slot")]
     WrongSlot,
+    /// The bid is of another fork than the slot.
+    #[error("bid of another fork: {0}")]
+    WrongFork(ForkName),
+    /// The bid says that it pays more than there is.
+    #[error("bid of {0} wei, which nobody has")]
+    Absurd(U256),
     /// The bid is signed by another key than the relay's.
     #[error("bid of another relay")]
     WrongRelay,
@@ -136,6 +143,9 @@ pub enum NoHeader {
     /// Blocks are not taken of relays now.
     #[error("circuit breaker open: {0}")]
     BreakerOpen(Cause),
+    /// Too many requests at once.
+    #[error("too many requests for headers at once")]
+    Busy,
     /// Something broke that must not.
     #[error("a defect of the sidecar; the log has its panic")]
     Defect,

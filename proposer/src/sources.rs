@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use alloy_primitives::B256;
-use earnest_builder_types::{BlsPublicKey, SignedBuilderBid};
+use alloy_primitives::{B256, U256};
+use earnest_builder_types::{BlsPublicKey, ForkCodec, ForkName, SignedBuilderBid};
 use earnest_client::header_with_proofs::transaction_proof;
 use earnest_client::{
     Answer, ClientError, HeaderRequest, HeaderWithProofs, Limits, RelayClient, read_header,
     read_header_with_proofs,
 };
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use crate::config::{Config, SourceConfig};
 use crate::proof_check::ProvenTransaction;
@@ -18,6 +18,13 @@ use crate::slot_state::{Fault, Offer, ProvenOffer, Reply, SourceIndex};
 
 /// Time to connect to a source; it is on the same host or a relay that is spoken to all the time.
 const CONNECT_TIME: Duration = Duration::from_millis(500);
+
+/// Largest answer to anything but headers, payloads and auctions, in bytes.
+const MAX_BRIEF: usize = 1 << 20;
+/// Bytes of a bid that are read where they arrive: less work than handing them to another thread.
+const READ_AT_ONCE: usize = 32 << 10;
+/// More than all ether there is, in wei: 2⁶³ gwei.
+const MOST_WEI: u128 = (1 << 63) * 1_000_000_000;
 
 /// What is passed on to the beacon node: the bid, and the very bytes it came in, if they can be passed on.
 #[derive(Debug, Clone)]
@@ -35,6 +42,8 @@ pub struct Source {
     pub name: String,
     /// Its client.
     pub client: RelayClient,
+    /// The same for whatever has a short answer: a source may send all that is read of it.
+    pub brief: RelayClient,
     /// The key that must have signed its bids, if it is known.
     pub pubkey: Option<BlsPublicKey>,
     /// Whether it is an Earnest relay.
@@ -55,6 +64,8 @@ pub struct Wanted {
     pub request: HeaderRequest,
     /// The payload's timestamp, Unix seconds, if the clock is known.
     pub timestamp: Option<u64>,
+    /// The slot's fork, if it is known.
+    pub fork: Option<ForkName>,
 }
 
 impl Sources {
@@ -70,7 +81,8 @@ impl Sources {
         };
         let source = |source: &SourceConfig| {
             let client = RelayClient::new(&source.url, limits)?;
-            Ok(Source { name: source.name(), client, pubkey: source.pubkey, earnest: source.earnest })
+            let brief = client.limited(MAX_BRIEF);
+            Ok(Source { name: source.name(), client, brief, pubkey: source.pubkey, earnest: source.earnest })
         };
         let all = config.sources.iter().map(source).collect::<Result<Vec<_>, ClientError>>()?;
         Ok(Self {
@@ -117,19 +129,21 @@ impl Sources {
         time: Duration,
     ) -> Reply<Offer<Passable>> {
         let answer = match source.client.header_answer(&wanted.request, accept, time).await {
-            Ok(answer) => answer,
+            Ok(answer) if is_whole(&answer) => answer,
+            Ok(answer) => return Reply::Fault(Fault::Refused(answer.status.as_u16())),
             Err(error) => return failed(&error),
         };
         let judge = self.judge(source, wanted);
-        judged(move || match read_header(&answer) {
+        let is_quick = judge.pubkey.is_none() && answer.body.len() <= READ_AT_ONCE;
+        let judge = move || match read_header(&answer) {
             Ok(None) => Reply::Nothing,
             Ok(Some(bid)) => match judge.judge(&bid) {
                 Ok(()) => Reply::Offer(offer(bid, Some(answer))),
                 Err(fault) => Reply::Fault(fault),
             },
             Err(error) => failed(&error),
-        })
-        .await
+        };
+        if is_quick { judge() } else { judged(judge).await }
     }
 
     /// Asks an Earnest relay for a header with proofs and judges the bid. The proofs are judged by the round, which knows what
@@ -141,7 +155,8 @@ impl Sources {
         time: Duration,
     ) -> Reply<ProvenOffer<Passable>> {
         let answer = match source.client.header_with_proofs_answer(&wanted.request, time).await {
-            Ok(answer) => answer,
+            Ok(answer) if is_whole(&answer) => answer,
+            Ok(answer) => return Reply::Fault(Fault::Refused(answer.status.as_u16())),
             Err(error) => return failed(&error),
         };
         let judge = self.judge(source, wanted);
@@ -179,6 +194,13 @@ impl Judge {
         if self.wanted.timestamp.is_some_and(|timestamp| timestamp != header.timestamp()) {
             return Err(Fault::WrongSlot);
         }
+        if self.wanted.fork.is_some_and(|fork| fork != bid.fork()) {
+            return Err(Fault::WrongFork(bid.fork()));
+        }
+        // Beacon nodes count in 64 bits of gwei; a value beyond says nothing of what is paid.
+        if bid.value() > U256::from(MOST_WEI) {
+            return Err(Fault::Absurd(bid.value()));
+        }
         let Some(pubkey) = self.pubkey else { return Ok(()) };
         if bid.pubkey() != pubkey {
             return Err(Fault::WrongRelay);
@@ -204,6 +226,11 @@ impl Judge {
             .collect();
         Reply::Offer(ProvenOffer { offer: offer(bid, None), transactions_root, proven })
     }
+}
+
+/// Whether an answer has one of the two statuses that mean something: other successes promise nothing of what is in them.
+fn is_whole(answer: &Answer) -> bool {
+    matches!(answer.status, StatusCode::OK | StatusCode::NO_CONTENT)
 }
 
 fn offer(bid: SignedBuilderBid, answer: Option<Answer>) -> Offer<Passable> {

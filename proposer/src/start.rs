@@ -24,8 +24,9 @@ use crate::delegation_record::{self, RecordError};
 use crate::delegation_task::DelegationTask;
 use crate::keys_task::KeysTask;
 use crate::lookahead_task::LookaheadTask;
-use crate::market::allotment::Market;
+use crate::market::allotment::{MAX_AUCTION, Market};
 use crate::market::book::MarketBook;
+use crate::market::l1::L1View;
 use crate::market::policy::{BiddingPolicy, ConfiguredPolicy};
 use crate::market::task::MarketTask;
 use crate::opt_in::OptIn;
@@ -189,15 +190,19 @@ pub async fn start_with(
 
     let keys = OwnKeys::new(signer, Arc::new(journal.clone()));
     let listed = config.opted_in.iter().copied().collect();
+    let mut figures = None;
     let (registry, view) = match &config.registry {
         Some(registry) => {
             let checkpoint = config.data_dir.join("registry.json");
             let (follower, view) = Follower::new(registry.clone(), config.network, Some(checkpoint))
                 .map_err(StartError::Registry)?;
+            figures = Some(view.clone());
             (Some(follower), Some(view))
         }
         None => (None, None),
     };
+    let l1 = config.registry.as_ref().zip(view.clone());
+    let l1 = l1.map(|(registry, view)| L1View { view, has_rollups: registry.rollups.is_some() });
     let gateway = config.gateway.clone();
     let network = config.network;
     let sidecar = Sidecar::new(config, sources, plan);
@@ -209,6 +214,9 @@ pub async fn start_with(
 
     let known = KeysTask { keys: keys.clone(), changed, health: health.part("keys") };
     supervisor.spawn("keys", known.run(supervisor.token()));
+    if let Some(view) = figures {
+        supervisor.spawn("registry-figures", view.show("proposer", supervisor.token()));
+    }
 
     let breaker = BreakerTask {
         sidecar: Arc::clone(&sidecar),
@@ -232,7 +240,7 @@ pub async fn start_with(
         Some(gateway) => {
             let signer = ProtectedSigner::new(Arc::new(journal.clone()), keys, network);
             let market = bidder.and_then(|(account, book)| {
-                market_of(&sidecar, account, book, policy.as_ref(), signer.clone()).map(Arc::new)
+                market_of(&sidecar, account, book, policy.as_ref(), (signer.clone(), l1)).map(Arc::new)
             });
             if let Some(market) = &market {
                 let task = MarketTask {
@@ -267,7 +275,7 @@ fn market_of(
     account: EcdsaSecret,
     book: MarketBook,
     policy: Option<&Arc<dyn BiddingPolicy>>,
-    record: ProtectedSigner,
+    (record, l1): (ProtectedSigner, Option<L1View>),
 ) -> Option<Market> {
     let config = sidecar.config.market.clone()?;
     let (_, relay) = sidecar.sources.iter().find(|(_, source)| source.name == config.relay)?;
@@ -275,13 +283,14 @@ fn market_of(
     Some(Market {
         gateway: sidecar.config.gateway.clone()?,
         network: sidecar.config.network,
-        relay: relay.client.clone(),
+        relay: relay.client.limited(MAX_AUCTION),
         account,
         policy: policy.map_or_else(configured, Arc::clone),
         record,
         book: parking_lot::Mutex::new(book),
         data_dir: sidecar.config.data_dir.clone(),
         accused: parking_lot::Mutex::default(),
+        l1,
         config,
     })
 }

@@ -18,7 +18,7 @@ const TIME: Duration = Duration::from_secs(2);
 /// 503 if none is up within two seconds.
 pub(crate) async fn status(State(sidecar): State<Arc<Sidecar>>) -> Result<StatusCode, ApiError> {
     let mut asked: FuturesUnordered<_> =
-        sidecar.sources.iter().map(|(_, source)| source.client.status()).collect();
+        sidecar.sources.iter().map(|(_, source)| source.brief.status()).collect();
     let any_up = async {
         while let Some(answer) = asked.next().await {
             if answer.is_ok() {

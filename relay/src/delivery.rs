@@ -9,6 +9,7 @@ use crate::{
     events::{BlindedSsz, Event, Published, Unblinded},
     ledger::WriteError,
     relay::Relay,
+    undone,
 };
 use alloy_primitives::{B256, U256};
 use earnest_builder_types::{
@@ -71,7 +72,7 @@ async fn delivery(
     let wait = in_time(relay, slot)?;
     let checker = Arc::clone(relay);
     let checked = Arc::clone(&candidate);
-    let Checked { block_root, blinded, contents } =
+    let Checked { block_root, blinded, contents, undone } =
         crate::api::blocking(move || check(&checker, block, &checked, &proposer)).await??;
     tokio::time::sleep(wait).await;
     let repeated = relay.ledger.views().is_published(slot, block_root);
@@ -79,6 +80,7 @@ async fn delivery(
     if !recorded {
         record(relay, &candidate, &proposer, block_root, blinded).await?;
     }
+    undone::note(relay, slot, candidate.trace.block_hash, undone).await;
     if !repeated {
         metrics::counter!("earnest_relay_delivered_gwei_total").increment(gwei(candidate.trace.value));
     }
@@ -153,6 +155,8 @@ struct Checked {
     block_root: B256,
     blinded: BlindedSsz,
     contents: SignedBlockContents,
+    /// Messages of constraints that it undoes.
+    undone: Vec<B256>,
 }
 
 fn verify(relay: &Relay, block: &SignedBlindedBeaconBlock, proposer: &BlsPublicKey) -> Result<(), ApiError> {
@@ -179,7 +183,7 @@ fn check(
     let blinded = BlindedSsz { fork: block.fork(), ssz: block.to_ssz().into() };
     let contents = unblind(block, PayloadAndBlobs::clone(&candidate.payload))
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok(Checked { block_root, blinded, contents })
+    Ok(Checked { block_root, blinded, contents, undone: undone::by_candidate(relay, candidate) })
 }
 
 /// Makes durable that this is the slot's one block, with what it takes to publish it after a crash. After this, and only

@@ -27,6 +27,7 @@ const DEMOTED: u16 = 7;
 const BID: u16 = 8;
 const AUCTION_CLOSED: u16 = 9;
 const AUCTION_DECIDED: u16 = 10;
+const UNDONE: u16 = 11;
 
 /// One event of a relay's life.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,8 @@ pub(crate) enum Event {
     AuctionClosed(AuctionClosed),
     /// First refusal is over; the slot's one result may be signed.
     AuctionDecided(AuctionDecided),
+    /// A block had other transactions in the place of constraints, of the same senders and nonces.
+    Undone(Undone),
 }
 
 /// A bid, and when it came; a match, if it names a winner.
@@ -163,6 +166,17 @@ pub(crate) struct Judged {
     pub(crate) dropped: Vec<(B256, String)>,
 }
 
+/// Constraints whose own senders kept them out of the slot's block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Undone {
+    /// The slot.
+    pub(crate) slot: u64,
+    /// The execution block.
+    pub(crate) block_hash: B256,
+    /// Hash of each message.
+    pub(crate) messages: Vec<B256>,
+}
+
 /// A builder whose block failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Demoted {
@@ -201,6 +215,7 @@ impl Event {
             Self::Bid(taken) => (BID, serde_json::to_vec(taken)?),
             Self::AuctionClosed(closed) => (AUCTION_CLOSED, serde_json::to_vec(closed)?),
             Self::AuctionDecided(decided) => (AUCTION_DECIDED, serde_json::to_vec(decided)?),
+            Self::Undone(undone) => (UNDONE, serde_json::to_vec(undone)?),
         };
         Ok(Record { kind, body: Bytes::from(body) })
     }
@@ -218,6 +233,7 @@ impl Event {
             BID => Self::Bid(serde_json::from_slice(body)?),
             AUCTION_CLOSED => Self::AuctionClosed(serde_json::from_slice(body)?),
             AUCTION_DECIDED => Self::AuctionDecided(serde_json::from_slice(body)?),
+            UNDONE => Self::Undone(serde_json::from_slice(body)?),
             _ => return Ok(None),
         }))
     }
@@ -243,6 +259,11 @@ mod tests {
                 slot: 7,
                 parent_hash: B256::repeat_byte(2),
                 dropped: vec![(B256::repeat_byte(3), "its nonce is used".to_owned())],
+            }),
+            Event::Undone(Undone {
+                slot: 7,
+                block_hash: B256::repeat_byte(5),
+                messages: vec![B256::repeat_byte(3)],
             }),
             Event::Demoted(Demoted {
                 builder: BlsPublicKey::repeat_byte(4),
@@ -275,7 +296,7 @@ mod tests {
     #[test]
     fn any_bytes_are_an_event_or_an_error() {
         bolero::check!().with_iterations(1000).with_type::<(u8, Vec<u8>)>().for_each(|(kind, body)| {
-            let _ = Event::read(u16::from(*kind % 11), body);
+            let _ = Event::read(u16::from(*kind % 12), body);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use alloy_consensus::{EthereumTxEnvelope, Transaction, TxEip4844, transaction::SignerRecoverable};
 use alloy_eips::eip2718::Decodable2718;
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use earnest_builder_types::proofs::TransactionTree;
 use earnest_protocol::objects::InclusionProof;
 use std::sync::OnceLock;
@@ -22,6 +22,9 @@ pub(crate) struct Required {
     pub(crate) max_fee_per_gas: u128,
     /// What it sends, wei.
     pub(crate) value: U256,
+    /// What it does, whatever it pays for it: transactions of one sender and nonce that are alike in this bring about the
+    /// same, so that a fee can be raised.
+    pub(crate) call: B256,
     /// Whether only certain receivers may see it before the block: then it is kept, and proven to nobody.
     pub(crate) closed: bool,
 }
@@ -102,6 +105,19 @@ fn least_gas(tx: &BlockTx) -> u64 {
     intrinsic.max(tokens.saturating_mul(10).saturating_add(21_000))
 }
 
+/// What a transaction does: receiver, value, input and gas limit. One that names more than these (an access list costs gas,
+/// an authorisation changes the sender) is like no other.
+fn call_of(tx: &BlockTx, raw: &[u8]) -> B256 {
+    let listed = tx.access_list().is_some_and(|list| !list.is_empty()) || tx.authorization_list().is_some();
+    if listed {
+        return keccak256(raw);
+    }
+    // None creates a contract, which no address is the hash of.
+    let to = tx.to().map_or_else(|| keccak256([]), |to| to.into_word());
+    let value = tx.value().to_be_bytes::<32>();
+    keccak256([to.as_slice(), &value, &tx.gas_limit().to_be_bytes(), tx.input()].concat())
+}
+
 impl Required {
     /// What a block must hold to keep a constraint of this transaction.
     pub(crate) fn new(raw: Bytes, chain_id: u64) -> Result<Self, TxError> {
@@ -109,7 +125,18 @@ impl Required {
         let sender = tx.recover_signer().map_err(|_| TxError::Signature)?;
         let (nonce, gas_limit) = (tx.nonce(), tx.gas_limit());
         let (max_fee_per_gas, value) = (tx.max_fee_per_gas(), tx.value());
-        Ok(Self { raw, sender, nonce, gas_limit, max_fee_per_gas, value, closed: false })
+        let call = call_of(&tx, &raw);
+        Ok(Self { raw, sender, nonce, gas_limit, max_fee_per_gas, value, call, closed: false })
+    }
+
+    /// Whose transaction it is: an account has one of each nonce.
+    pub(crate) const fn place(&self) -> (Address, u64) {
+        (self.sender, self.nonce)
+    }
+
+    /// Whether the sender had a transaction that does something else in this one's place.
+    fn is_undone_by(&self, raw: &Bytes) -> bool {
+        *raw != self.raw && BlockTx::decode_2718_exact(raw).is_ok_and(|tx| call_of(&tx, raw) != self.call)
     }
 
     /// Whether it, or another of its sender and nonce, is one of these.
@@ -164,6 +191,16 @@ impl BlockIndex {
             Some(InclusionProof { signed_tx, index: proof.index, branch: proof.proof })
         };
         positions.into_iter().map(prove).collect()
+    }
+
+    /// Whether the sender of one of these took its place in the block with a transaction that does something else. Then no
+    /// block upon this parent or a later one can hold what was required, and that is nobody's doing but the sender's.
+    pub(crate) fn undoes(&self, transactions: &[Bytes], required: &[Required]) -> bool {
+        let undone = |required: &Required| {
+            let at = self.position(transactions, required)?;
+            Some(required.is_undone_by(transactions.get(at)?))
+        };
+        required.iter().any(|required| undone(required).unwrap_or(false))
     }
 
     /// Where the block keeps it: the transaction itself, or another of the same sender and nonce.
@@ -224,6 +261,38 @@ mod tests {
                 assert!(verify_transaction(&proof.signed_tx, proof.index, &proof.branch, root), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_raised_fee_undoes_nothing_and_another_call_does() {
+        type Change = fn(&mut alloy_consensus::TxEip1559);
+        let wanted = crate::testing::changed_tx(|_| {});
+        let required = [Required::new(wanted.clone(), CHAIN).unwrap()];
+        let list = alloy_eips::eip2930::AccessListItem { address: Address::ZERO, storage_keys: vec![] };
+        let listed = crate::testing::changed_tx(|tx| tx.access_list = vec![list].into());
+        let cases: [(&str, Change, bool); 7] = [
+            ("itself", |_| {}, false),
+            (
+                "a higher fee",
+                |tx| (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (9 << 40, 9 << 30),
+                false,
+            ),
+            ("another nonce", |tx| (tx.nonce, tx.value) = (1, U256::from(1)), false),
+            ("another value", |tx| tx.value = U256::from(1), true),
+            ("another receiver", |tx| tx.to = alloy_primitives::TxKind::Call(Address::ZERO), true),
+            ("another input", |tx| tx.input = Bytes::from_static(&[1]), true),
+            ("less gas", |tx| tx.gas_limit -= 1, true),
+        ];
+        for (name, change, undone) in cases {
+            let block = [tx(2, 0, 1), crate::testing::changed_tx(change)];
+            assert_eq!(BlockIndex::default().undoes(&block, &required), undone, "{name}");
+        }
+        assert!(
+            BlockIndex::default().undoes(std::slice::from_ref(&listed), &required),
+            "an access list costs gas"
+        );
+        // Where the block holds the transaction itself, nothing undoes it.
+        assert!(!BlockIndex::default().undoes(&[listed, wanted], &required));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, U256};
 use earnest_builder_types::BlsPublicKey;
 use earnest_chain::{
     RegistryView,
-    registry::{OptedIn, OptedInOperator},
+    registry::{Figures, OptedIn, OptedInOperator, State},
 };
 use earnest_protocol::{Slot, auction::Operator, objects::RollupRegistration, window::Timing};
 use std::{
@@ -33,11 +33,48 @@ pub(crate) trait L1: Debug + Send + Sync {
     /// The rollups' terms in force at the slot.
     fn rollups(&self, slot: Slot) -> Vec<RollupRegistration>;
 
+    /// What accounts deposited and were charged, all as of one block.
+    fn accounts(&self) -> Accounts<'_>;
+
+    /// How the follower of the contracts is doing; nothing but zeros where none is.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+}
+
+/// Deposits and charges as of one block: a charge and the deposit that it lessens are seen both or neither.
+#[derive(Debug)]
+pub(crate) enum Accounts<'a> {
+    /// As the operator lists them; nothing is ever settled.
+    Listed(&'a HashMap<Address, U256>),
+    /// As L1 has them.
+    Followed {
+        /// The contracts' state.
+        state: Arc<State>,
+        /// Towards this relay.
+        relay: Address,
+    },
+}
+
+impl Accounts<'_> {
     /// What an account deposited towards this relay, less what it asked to withdraw, wei.
-    fn escrow(&self, account: Address) -> U256;
+    pub(crate) fn escrow(&self, account: Address) -> U256 {
+        match self {
+            Self::Listed(listed) => listed.get(&account).copied().unwrap_or_default(),
+            Self::Followed { state, relay } => {
+                let escrow = state.escrow(account, *relay);
+                escrow.amount.saturating_sub(escrow.withdrawal.map_or(U256::ZERO, |(asked, _)| asked))
+            }
+        }
+    }
 
     /// Whether this bid for this slot was charged: then the escrow is less by it.
-    fn is_settled(&self, slot: Slot, bid: &B256) -> bool;
+    pub(crate) fn is_settled(&self, slot: Slot, bid: &B256) -> bool {
+        match self {
+            Self::Listed(_) => false,
+            Self::Followed { state, .. } => state.is_settled(slot, bid),
+        }
+    }
 }
 
 /// What the operator lists, for every slot; nothing is ever settled.
@@ -92,12 +129,8 @@ impl L1 for Listed {
         self.rollups.clone()
     }
 
-    fn escrow(&self, account: Address) -> U256 {
-        self.escrow.get(&account).copied().unwrap_or_default()
-    }
-
-    fn is_settled(&self, _: Slot, _: &B256) -> bool {
-        false
+    fn accounts(&self) -> Accounts<'_> {
+        Accounts::Listed(&self.escrow)
     }
 }
 
@@ -167,16 +200,15 @@ impl L1 for Registered {
         self.view.state().rollups().filter_map(|(_, rollup)| rollup.terms_at(slot).cloned()).collect()
     }
 
-    fn escrow(&self, account: Address) -> U256 {
+    fn accounts(&self) -> Accounts<'_> {
         if !self.has_market {
-            return self.listed.escrow(account);
+            return self.listed.accounts();
         }
-        let escrow = self.view.state().escrow(account, self.listed.relay);
-        escrow.amount.saturating_sub(escrow.withdrawal.map_or(U256::ZERO, |(asked, _)| asked))
+        Accounts::Followed { state: self.view.state(), relay: self.listed.relay }
     }
 
-    fn is_settled(&self, slot: Slot, bid: &B256) -> bool {
-        self.view.state().is_settled(slot, bid)
+    fn figures(&self) -> Figures {
+        self.view.figures()
     }
 }
 
@@ -219,6 +251,6 @@ mod tests {
         assert_eq!(l1.is_opted_in(Slot(24), &key), None);
         assert_eq!(l1.relay_of(Slot(24), &key), None);
         assert_eq!(l1.operator(Slot(24), B256::ZERO), None);
-        assert_eq!(l1.escrow(Address::ZERO), U256::from(5));
+        assert_eq!(l1.accounts().escrow(Address::ZERO), U256::from(5));
     }
 }

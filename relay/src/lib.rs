@@ -52,6 +52,7 @@ mod submission;
 mod testing;
 mod top_bids;
 mod turns;
+mod undone;
 mod upkeep;
 mod views;
 mod writable;

@@ -110,6 +110,10 @@ pub(crate) const METERS: &[Meter] = &[
     counter("earnest_relay_constraint_receipts_total", "Receipts of constraints signed")
         .by(&[("status", &["held", "dropped"])]),
     counter("earnest_relay_constraints_dropped_total", "Messages of constraints that could be in no block"),
+    counter(
+        "earnest_relay_constraints_undone_total",
+        "Messages of constraints in whose place a block had something else of the same sender",
+    ),
     gauge("earnest_relay_constraints", "Messages of constraints held for this slot and later ones"),
     counter("earnest_relay_bids_total", "Bids for ordering rights").by(&[("outcome", &["taken", "refused"])]),
     counter("earnest_relay_matches_total", "Matches of winners, by first refusal")
@@ -117,6 +121,20 @@ pub(crate) const METERS: &[Meter] = &[
     counter("earnest_relay_auctions_total", "Auctions; each closes, and then its result is decided")
         .by(&[("outcome", &["closed", "decided"])]),
     gauge("earnest_relay_sealed_bids", "Bids in auctions that did not close yet"),
+    gauge(
+        "earnest_relay_registry_block",
+        "Newest block of L1 up to which the Registry is followed; 0 where it is not",
+    ),
+    gauge("earnest_relay_registry_head", "Newest block of its execution client"),
+    gauge("earnest_relay_registry_lag_blocks", "Blocks between the two"),
+    gauge(
+        "earnest_relay_registry_faulty",
+        "1 if the last question to its execution client failed; the log says why",
+    ),
+    counter("earnest_relay_registry_faults_total", "Questions that failed"),
+    counter("earnest_relay_registry_reorgs_total", "Reorganisations of L1 that took back what was followed"),
+    gauge("earnest_relay_registry_operators", "Operators that count, by the newest reference block known"),
+    gauge("earnest_relay_registry_keys", "Their validators"),
     gauge("earnest_relay_slot", "The slot that runs now"),
     gauge("earnest_relay_lookahead_slots", "Slots from this one on whose proposers are known"),
     gauge("earnest_relay_ready", "1 if the relay can do its work, as `/readyz` says"),
@@ -210,6 +228,7 @@ fn read(relay: &Relay) {
     for (name, value) in gauges {
         metrics::gauge!(name).set(value);
     }
+    relay.l1.figures().show("relay");
 }
 
 /// Exact up to 2⁵³.

@@ -64,6 +64,11 @@ pub(crate) enum Refusal {
     GasShare { slot: Slot, share: u64, wanted: u64 },
     #[error("constraint {0}: a delegate of an allocation entry may only send its own batch to the Inbox")]
     NotAllowed(usize),
+    #[error(
+        "constraint {0}: its sender has another transaction of this nonce among the slot's constraints, which does something \
+         else: one can be included"
+    )]
+    Conflict(usize),
 }
 
 impl Refusal {
@@ -89,6 +94,7 @@ impl Refusal {
             Self::BadConstraint { .. } => "bad_constraint",
             Self::GasShare { .. } => "gas_share_exceeded",
             Self::NotAllowed(_) => "constraint_not_allowed",
+            Self::Conflict(_) => "constraint_conflict",
         }
     }
 }
@@ -191,6 +197,8 @@ pub(crate) struct ConstraintContext<'a> {
     pub(crate) gas_limit: u64,
     /// Transactions that the delegate bound the slot to before, and the gas of each.
     pub(crate) held: &'a HashMap<&'a Bytes, u64>,
+    /// What the slot's constraints do, of all its delegates, by sender and nonce.
+    pub(crate) calls: &'a HashMap<(Address, u64), B256>,
 }
 
 /// How much of a slot one delegate may bind.
@@ -232,21 +240,30 @@ impl ConstraintContext<'_> {
     }
 }
 
-/// Checks everything of constraints; the signature before what costs more.
+/// Checks everything of constraints, and gives what they require; the signature before what costs more.
 pub(crate) fn check_constraints(
     signed: &SignedConstraints,
     context: &ConstraintContext<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Vec<Required>, Refusal> {
     check_right(signed, context)?;
     signed.verify(context.network, &signed.message.delegate).map_err(Refusal::BadSignature)?;
-    check_contents(signed, context)
+    let required = read_contents(signed, context)?;
+    check_room(signed, &required, context)?;
+    Ok(required)
 }
 
-/// Checks who may constrain the slot, how much and until when: all that can change while the rest is checked.
-pub(crate) fn check_right(
+/// Checks again what can have changed since [`check_constraints`]: times, rights, and what others took meanwhile.
+pub(crate) fn check_again(
     signed: &SignedConstraints,
+    required: &[Required],
     context: &ConstraintContext<'_>,
 ) -> Result<(), Refusal> {
+    check_right(signed, context)?;
+    check_room(signed, required, context)
+}
+
+/// Checks who may constrain the slot and until when.
+fn check_right(signed: &SignedConstraints, context: &ConstraintContext<'_>) -> Result<(), Refusal> {
     let message = &signed.message;
     if context.now_ms >= context.cutoff_ms {
         return Err(Refusal::Late(message.slot));
@@ -271,12 +288,15 @@ pub(crate) fn check_right(
     Ok(())
 }
 
-fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -> Result<(), Refusal> {
+/// What the constraints require, each being one that its delegate may ask for.
+fn read_contents(
+    signed: &SignedConstraints,
+    context: &ConstraintContext<'_>,
+) -> Result<Vec<Required>, Refusal> {
     let message = &signed.message;
     let delegation = context.delegation.ok_or(Refusal::NoDelegation(message.slot))?;
     let entries = entries_of(delegation, &message.delegate);
     let own = message.delegate == delegation.delegate;
-    let mut bound = context.held.clone();
     let mut required = Vec::with_capacity(message.constraints.len());
     for (index, constraint) in message.constraints.iter().enumerate() {
         let bad = |cause: String| Refusal::BadConstraint { index, cause };
@@ -298,6 +318,26 @@ fn check_contents(signed: &SignedConstraints, context: &ConstraintContext<'_>) -
         }
         required.push(Required::new(inclusion.signed_tx, context.network.chain_id).map_err(tx_error)?);
     }
+    Ok(required)
+}
+
+/// Checks what the slot's other constraints bear on: that no nonce is to be used for two things, and the delegate's share.
+fn check_room(
+    signed: &SignedConstraints,
+    required: &[Required],
+    context: &ConstraintContext<'_>,
+) -> Result<(), Refusal> {
+    let message = &signed.message;
+    let delegation = context.delegation.ok_or(Refusal::NoDelegation(message.slot))?;
+    let mut calls: HashMap<(Address, u64), B256> = HashMap::new();
+    for (index, one) in required.iter().enumerate() {
+        let known = context.calls.get(&one.place()).copied();
+        let call = *calls.entry(one.place()).or_insert_with(|| known.unwrap_or(one.call));
+        if call != one.call {
+            return Err(Refusal::Conflict(index));
+        }
+    }
+    let mut bound = context.held.clone();
     bound.extend(required.iter().map(|required| (&required.raw, required.gas_limit)));
     let share = context.share(delegation, &message.delegate);
     if bound.len() > share.transactions {
@@ -329,7 +369,7 @@ fn is_own_batch(calldata: &[u8], entry: &AllocationEntry, slot: Slot, network: &
 mod tests {
     use super::*;
     use crate::testing::{FORK_VERSION, PROPOSER, SENDER_GAS, bls, call, tx};
-    use alloy_primitives::Bytes;
+    use alloy_primitives::{Bytes, U256};
     use earnest_protocol::{
         RollupId, Wei,
         inbox::encode_submit,
@@ -497,6 +537,16 @@ mod tests {
             vec![(&raw[1], 2 * SENDER_GAS + 1)],
         ]
         .map(HashMap::from_iter);
+        let placed = |raw: &Bytes| {
+            let required = Required::new(raw.clone(), NETWORK.chain_id).unwrap();
+            HashMap::from([(required.place(), required.call)])
+        };
+        let free = HashMap::new();
+        // Of sender 1 and nonce 0: the same, the same for a higher fee, and something else.
+        let raised =
+            crate::testing::changed_tx(|tx| (tx.value, tx.max_fee_per_gas) = (U256::from(1), 9 << 40));
+        let [equal, dearer, other] = [&tx(1, 0, 1), &raised, &tx(1, 0, 2)].map(placed);
+        let pair = |transactions: &[Bytes]| by(OWN, constraints(OWN, transactions));
         let context = ConstraintContext {
             network: &NETWORK,
             delegation: Some(&delegation),
@@ -506,6 +556,7 @@ mod tests {
             max: 8,
             gas_limit: 4 * SENDER_GAS,
             held: &none,
+            calls: &free,
         };
         let with_two = {
             let mut allocation = allocation(SLOT);
@@ -516,6 +567,7 @@ mod tests {
             });
             Delegation { metadata: allocation.to_metadata(), ..delegation.clone() }
         };
+        let wide = ConstraintContext { max: 64, gas_limit: 100 * SENDER_GAS, ..context };
         let shared = ConstraintContext { delegation: Some(&with_two), ..context };
         let own = by(OWN, constraints(OWN, &[tx(1, 0, 1)]));
         let sent =
@@ -547,7 +599,7 @@ mod tests {
             ("too_many_constraints", own.clone(), ConstraintContext { held: &two, ..context }),
             // What is bound already is bound once.
             ("ok", own.clone(), ConstraintContext { held: &same, ..context }),
-            ("gas_share_exceeded", own, ConstraintContext { held: &little, ..context }),
+            ("gas_share_exceeded", own.clone(), ConstraintContext { held: &little, ..context }),
             (
                 "unknown_constraint_type",
                 changed(|message| message.constraints[0].constraint_type = 2),
@@ -570,6 +622,12 @@ mod tests {
             ("bad_signature", junk, context),
             ("bad_signature", forged, context),
             ("bad_signature", by(1, constraints(OWN, &[tx(1, 0, 1)])), context),
+            // One nonce, one call, whoever had the other one constrained.
+            ("ok", own.clone(), ConstraintContext { calls: &equal, ..context }),
+            ("ok", own.clone(), ConstraintContext { calls: &dearer, ..context }),
+            ("constraint_conflict", own, ConstraintContext { calls: &other, ..context }),
+            ("constraint_conflict", pair(&[tx(1, 0, 1), tx(2, 0, 1), tx(1, 0, 2)]), wide),
+            ("ok", pair(&[tx(1, 0, 1), raised, tx(1, 1, 2), tx(2, 0, 2)]), wide),
             // The holder of rollup 7: its own batch to the Inbox, and nothing else.
             ("ok", sent(INBOX, batch(7, SLOT, HOLDER)), context),
             ("constraint_not_allowed", sent(Address::ZERO, batch(7, SLOT, HOLDER)), context),
@@ -592,7 +650,42 @@ mod tests {
             ),
         ];
         for (index, (expected, constraints, context)) in cases.into_iter().enumerate() {
-            assert_eq!(code(check_constraints(&constraints, &context)), expected, "case {index}");
+            let checked = check_constraints(&constraints, &context);
+            if let Ok(required) = &checked {
+                assert_eq!(required.len(), constraints.message.constraints.len());
+            }
+            assert_eq!(code(checked.map(drop)), expected, "case {index}");
+        }
+    }
+
+    #[test]
+    fn what_others_took_meanwhile_counts() {
+        let delegation = delegation();
+        let (none, free) = (HashMap::new(), HashMap::new());
+        let context = ConstraintContext {
+            network: &NETWORK,
+            delegation: Some(&delegation),
+            inbox: INBOX,
+            cutoff_ms: 90_000,
+            now_ms: 70_000,
+            max: 8,
+            gas_limit: 4 * SENDER_GAS,
+            held: &none,
+            calls: &free,
+        };
+        let own = by(OWN, constraints(OWN, &[tx(1, 0, 1)]));
+        let required = check_constraints(&own, &context).unwrap();
+        let other = Bytes::from_static(b"a");
+        let (taken, calls) =
+            (HashMap::from([(&other, SENDER_GAS)]), HashMap::from([(required[0].place(), B256::ZERO)]));
+        for (expected, context) in [
+            ("ok", context),
+            ("constraint_late", ConstraintContext { now_ms: 90_000, ..context }),
+            ("gas_share_exceeded", ConstraintContext { held: &taken, ..context }),
+            ("constraint_conflict", ConstraintContext { calls: &calls, ..context }),
+            ("no_delegation", ConstraintContext { delegation: None, ..context }),
+        ] {
+            assert_eq!(code(check_again(&own, &required, &context)), expected);
         }
     }
 }

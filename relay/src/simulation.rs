@@ -181,7 +181,7 @@ impl Simulator {
                     tracing::warn!(reason, "endpoints do not agree on a block");
                     return Err(SimulationError::Invalid { reason, confirmed: false });
                 }
-                Err(ChainError::Rpc { code, message }) if judgement::is_of_the_block(code, &message) => {
+                Err(ChainError::Rpc { code, message, .. }) if judgement::is_of_the_block(code, &message) => {
                     if invalid.is_some() || self.clients.len() == 1 {
                         let reason = invalid.unwrap_or(message);
                         return Err(SimulationError::Invalid { reason, confirmed: true });

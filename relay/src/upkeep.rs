@@ -1,6 +1,6 @@
 //! Keeping up with the chain.
 
-use crate::{cutoff_task, relay::Relay};
+use crate::{cutoff_task, relay::Relay, undone};
 use earnest_chain::{BeaconEvent, EventTopic, LookaheadChange};
 use earnest_http::health::Part;
 use futures::StreamExt;
@@ -28,6 +28,7 @@ pub(crate) async fn follow(relay: Arc<Relay>) -> Result<(), Infallible> {
                 let new = relay.duties.read().newest_parent(slot) != Some(parent);
                 relay.duties.write().learn(event);
                 if new {
+                    relay.tasks.detach(undone::look_at(Arc::clone(&relay), parent));
                     let judging = Arc::clone(&relay);
                     relay
                         .tasks

@@ -2,15 +2,16 @@
 
 use crate::{
     builders::Demotions,
-    events::{ConstraintsTaken, DelegationTaken, Event, Judged, Published, Unblinded},
+    events::{ConstraintsTaken, DelegationTaken, Event, Judged, Published, Unblinded, Undone},
     held::Required,
     market::MarketView,
     registrations::Registrations,
 };
 use alloy_primitives::{B256, Bytes};
 use earnest_builder_types::BlsPublicKey;
+use earnest_protocol::objects::{Object, SignedConstraintReceipt};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -24,6 +25,10 @@ const KEPT_DELIVERED: usize = 10_000;
 /// Slots whose signed blocks stay in memory until they are published.
 const KEPT_OWED: usize = 4;
 
+/// What is said of constraints that their own sender kept out of the block.
+const UNDONE: &str =
+    "another transaction of its sender and nonce, which does something else, took its place in the block";
+
 /// Constraints, and what a block must hold to keep them.
 #[derive(Debug)]
 pub(crate) struct HeldConstraints {
@@ -31,12 +36,14 @@ pub(crate) struct HeldConstraints {
     /// What receipts and judgements name them by; zero for a message with a bad point, which is never taken.
     pub(crate) hash: B256,
     required: OnceLock<Vec<Required>>,
+    /// The receipt that says held, and the one that says dropped, once they were signed.
+    pub(crate) receipts: [OnceLock<SignedConstraintReceipt>; 2],
 }
 
 impl HeldConstraints {
     fn new(taken: ConstraintsTaken) -> Self {
         let hash = taken.constraints.message.hash().unwrap_or_default();
-        Self { taken, hash, required: OnceLock::new() }
+        Self { taken, hash, required: OnceLock::new(), receipts: Default::default() }
     }
 
     /// What a block must hold. Senders are recovered once.
@@ -59,6 +66,8 @@ pub(crate) struct Views {
     delegations: BTreeMap<u64, Vec<Arc<DelegationTaken>>>,
     constraints: BTreeMap<u64, Vec<Arc<HeldConstraints>>>,
     judgements: BTreeMap<u64, Vec<Judged>>,
+    /// Hashes of messages that their own senders kept out of a block, by slot.
+    undone: BTreeMap<u64, BTreeSet<B256>>,
     unblinded: BTreeMap<u64, Vec<Arc<Unblinded>>>,
     /// Those that no beacon node took yet, with the block that the proposer signed.
     owed: BTreeMap<u64, Vec<Arc<Unblinded>>>,
@@ -80,6 +89,10 @@ impl Views {
                 let held = self.delegations.entry(taken.delegation.message.slot.0).or_default();
                 let proposer = taken.delegation.message.proposer;
                 if held.iter().all(|other| other.delegation.message.proposer != proposer) {
+                    let message = &taken.delegation.message;
+                    if let Ok(allocation) = message.allocation() {
+                        self.market.delegate(message.slot, taken.received_at_ms, allocation.abi_hash());
+                    }
                     held.push(Arc::new(taken));
                 }
                 keep(&mut self.delegations);
@@ -99,6 +112,10 @@ impl Views {
                     judgements.remove(0);
                 }
                 keep(&mut self.judgements);
+            }
+            Event::Undone(Undone { slot, messages, .. }) => {
+                self.undone.entry(slot).or_default().extend(messages);
+                keep(&mut self.undone);
             }
             Event::Demoted(demoted) => self.demotions.apply(demoted),
             Event::Bid(taken) => self.market.take(taken),
@@ -172,9 +189,25 @@ impl Views {
         self.judgements.get(&slot)?.last()
     }
 
-    /// Why constraints bind nobody, by the judgement on the parent that was looked at last; none if they bind.
+    /// Why constraints bind nobody, by the judgement on the parent that was looked at last, or because their own sender kept
+    /// them out of a block, which no parent changes; none if they bind.
     pub(crate) fn dropped(&self, held: &HeldConstraints) -> Option<String> {
-        cause(self.last_judgement(held.taken.constraints.message.slot.0)?, held)
+        let slot = held.taken.constraints.message.slot.0;
+        if self.undone.get(&slot).is_some_and(|undone| undone.contains(&held.hash)) {
+            return Some(UNDONE.to_owned());
+        }
+        cause(self.last_judgement(slot)?, held)
+    }
+
+    /// Constraints of a slot that no block is known to have undone, for `proposer` if one is named.
+    pub(crate) fn not_undone(&self, slot: u64, proposer: Option<&BlsPublicKey>) -> Vec<Arc<HeldConstraints>> {
+        let undone = self.undone.get(&slot);
+        let mut held = self.constraints(slot);
+        held.retain(|held| {
+            proposer.is_none_or(|proposer| held.taken.constraints.message.proposer == *proposer)
+                && undone.is_none_or(|undone| !undone.contains(&held.hash))
+        });
+        held
     }
 
     /// What every block of a slot upon `parent` must hold that `proposer` is to sign, each transaction once. Constraints for

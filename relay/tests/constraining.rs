@@ -16,8 +16,8 @@ use earnest_devnet::validator::{ValidatorOptions, Validators};
 use earnest_protocol::{
     Slot,
     objects::{
-        Authority, Constraint, ConstraintsMessage, Delegation, DelegationReceipt, SignedConstraintReceipt,
-        SignedConstraints, SignedDelegation, SignedDelegationReceipt,
+        Authority, Constraint, ConstraintStatus, ConstraintsMessage, Delegation, DelegationReceipt,
+        SignedConstraintReceipt, SignedConstraints, SignedDelegation, SignedDelegationReceipt,
     },
 };
 use serde_json::{Value, json};
@@ -162,6 +162,59 @@ async fn a_constrained_slot_offers_only_blocks_that_hold_its_constraints() {
     assert_eq!(client.header(&asked).await.unwrap(), None);
     assert_eq!(client.header_with_proofs(&asked, Duration::from_secs(5)).await.unwrap(), None);
     builder.shutdown().await;
+}
+
+/// A sender that replaces what it had constrained costs the proposer nothing, and its delegate the relay's word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_own_sender_undid_is_dropped_and_the_block_is_delivered() {
+    let setting = Setting { slot_ms: 6_000, timing: unhurried(), ..Setting::default() };
+    let world = World::start(setting).await;
+    world.register().await;
+    let slot = world.slot_ahead(2);
+    let (index, proposer) = world.proposer(slot).await;
+    assert_eq!(world.post(DELEGATE, &delegation(&world, slot, &proposer, 1)).await.0, 200);
+    let (undone, kept) = (transfer(1, 0, 5), transfer(2, 0, 5));
+    let receipts = async |world: &World| -> Vec<SignedConstraintReceipt> {
+        let (_, all) = world.get(&format!("/ordering/v1/constraints/{slot}")).await;
+        all.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| serde_json::from_value(one["receipt"].clone()).unwrap())
+            .collect()
+    };
+    for tx in [&undone, &kept] {
+        let wanted = constraints(&world, slot, &proposer, std::slice::from_ref(tx));
+        assert_eq!(world.post(CONSTRAINTS, &wanted).await.0, 200);
+    }
+    let other = constraints(&world, slot, &proposer, &[transfer(3, 0, 5), transfer(1, 0, 6)]);
+    assert_eq!(code(world.post(CONSTRAINTS, &other).await), (400, "constraint_conflict".into()));
+    // Not by constraints then, but by the public pool.
+    let replacement = transfer(1, 0, 7);
+    world.engine.submit(replacement.clone());
+    world.engine.submit(kept);
+    let builder = world.builder().await;
+    let mut reports = builder.reports();
+    assert_eq!(world.bid(&mut reports, slot).await, slot);
+    world.node.wait_for_slot(slot).await;
+    let client = RelayClient::new(&world.relay.url, Limits::default()).unwrap();
+    let parent_hash = world.node.head().execution.hash;
+    let asked = HeaderRequest { slot, parent_hash, pubkey: proposer.public_key() };
+    let offered = client.header_with_proofs(&asked, Duration::from_secs(5)).await.unwrap().unwrap();
+    assert!(offered.inclusions().unwrap().iter().any(|proof| proof.signed_tx == replacement));
+    let status = |receipts: &[SignedConstraintReceipt]| -> Vec<_> {
+        receipts.iter().map(|receipt| receipt.message.status).collect()
+    };
+    let (held, dropped) = (ConstraintStatus::Held, ConstraintStatus::Dropped);
+    assert_eq!(status(&receipts(&world).await), [held, held], "nothing is undone by what is only on offer");
+    let bid = world.header(slot, &proposer).await;
+    let signed = world.blinded(slot, &bid, index, &proposer, 0);
+    assert_eq!(world.post("/eth/v1/builder/blinded_blocks", &signed).await.0, 200);
+    let before = receipts(&world).await;
+    assert_eq!(status(&before), [dropped, held]);
+    before[0].verify(&world.network, world.relay.address).unwrap();
+    builder.shutdown().await;
+    let world = world.restart().await;
+    assert_eq!(receipts(&world).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,8 @@
 
 mod world;
 
+use alloy_consensus::{TxEnvelope, transaction::SignerRecoverable};
+use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes};
 use earnest_builder_types::{BidSubmission, SignedBuilderBid, Versioned, bls::SecretKey};
 use earnest_client::{HeaderRequest, Limits, RelayClient};
@@ -21,8 +23,9 @@ use earnest_protocol::{
     receiver::Receiver,
 };
 use futures::StreamExt;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use world::{
     Setting, World,
     rpc::Rpc,
@@ -226,6 +229,79 @@ async fn what_can_be_in_no_block_is_dropped_at_the_cut_off() {
     check(&world).await;
     let world = world.restart().await;
     check(&world).await;
+}
+
+/// A transaction as an execution client shows it.
+fn shown(raw: &Bytes) -> Value {
+    let envelope = TxEnvelope::decode_2718_exact(raw).unwrap();
+    let mut shown = serde_json::to_value(&envelope).unwrap();
+    shown["from"] = json!(envelope.recover_signer().unwrap());
+    (shown["blockHash"], shown["blockNumber"], shown["transactionIndex"]) =
+        (json!(B256::ZERO), json!("0x1"), json!("0x0"));
+    shown
+}
+
+/// Timestamp and transactions of the block that is on the chain.
+type OnChain = Option<(u64, Vec<Value>)>;
+
+/// What a block undid counts whoever made it: this one the relay never saw before it was on the chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_slots_block_undid_is_dropped_though_another_made_it() {
+    let on_chain: Arc<Mutex<OnChain>> = Arc::default();
+    let (seen, last) = (Arc::clone(&on_chain), Arc::new(Mutex::new(String::new())));
+    let rpc = Rpc::start(move |method, params| {
+        let of_slot = seen.lock().clone();
+        let time = of_slot.as_ref().map_or(1, |(time, _)| *time);
+        let with_time = |hash: &str| {
+            let mut block = block(hash);
+            block["timestamp"] = json!(format!("{time:#x}"));
+            block
+        };
+        match method {
+            "eth_getBlockByHash" => {
+                let hash = params[0].as_str().unwrap();
+                hash.clone_into(&mut last.lock());
+                Ok(with_time(hash))
+            }
+            "eth_getBlockByNumber" => {
+                let mut block = with_time(&last.lock());
+                block["transactions"] =
+                    json!(of_slot.map(|(_, transactions)| transactions).unwrap_or_default());
+                Ok(block)
+            }
+            "eth_getTransactionCount" => Ok(json!("0x0")),
+            "eth_getBalance" => Ok(json!("0xde0b6b3a7640000")),
+            _ => Err(format!("no {method}")),
+        }
+    })
+    .await;
+    let setting = Setting { slot_ms: 2_000, execution: vec![rpc.url.clone()], ..Setting::default() };
+    let world = World::start(setting).await;
+    let slot = world.slot_ahead(2);
+    let proposer = delegate(&world, slot).await;
+    let (kept, replaced) = (transfer(3, 0, 5), transfer(1, 0, 5));
+    for tx in [&replaced, &kept] {
+        let (_, receipt) = constrain(&world, slot, &proposer, std::slice::from_ref(tx), &[]).await;
+        assert_eq!(receipt.message.status, ConstraintStatus::Held);
+    }
+    let time = world.node.clock().start_of(slot) / 1_000;
+    *on_chain.lock() = Some((time, [kept, transfer(1, 0, 7)].iter().map(shown).collect()));
+    let path = format!("/ordering/v1/constraints/{slot}");
+    let dropped = async {
+        loop {
+            let (_, all) = world.get(&path).await;
+            if all[0]["dropped"].is_string() {
+                return all;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let all = tokio::time::timeout(world::PATIENCE, dropped).await.unwrap();
+    assert!(all[0]["dropped"].as_str().unwrap().contains("took its place"), "{all}");
+    assert_eq!((&all[1]["dropped"], &all[1]["receipt"]["message"]["status"]), (&Value::Null, &json!("held")));
+    let receipt: SignedConstraintReceipt = serde_json::from_value(all[0]["receipt"].clone()).unwrap();
+    receipt.verify(&world.network, world.relay.address).unwrap();
+    assert_eq!(receipt.message.status, ConstraintStatus::Dropped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,9 +9,10 @@
 
 mod world;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use earnest_builder_types::{BlsPublicKey, bls::SecretKey};
 use earnest_client::{Limits, RelayClient};
+use earnest_devnet::validator::{ValidatorOptions, Validators};
 use earnest_protocol::{
     RollupId, Slot, Wei,
     auction::{
@@ -229,6 +230,8 @@ async fn verify(world: &World, slot: u64, held: &[HeldAck]) -> Verdict {
         proposer: None,
         rollups: Some(&rollups),
         operators: Some(&operators),
+        proposer_operator: None,
+        now_ms: Some(world.now_ms()),
     };
     verify_auction(&public).unwrap()
 }
@@ -503,6 +506,83 @@ async fn bids_by_table() {
     }
     let ninth = sign(&world, 6, bid(slot, 6, &[6], 9));
     assert_eq!(refused(&world, BIDS, &ninth).await, (400, "too_many_bids".to_owned()));
+    world.stop().await;
+}
+
+/// Before close nobody learns by asking whether a bid was made: an acknowledgement is only for whoever has its signature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bid_that_is_guessed_is_not_acknowledged() {
+    let world = World::start(setting(3_000)).await;
+    let (slot, proposer, _) = open_slot(&world, 2).await;
+    let (first, own) = (another(&[operator_of(&proposer)]), operator_of(&proposer));
+    let held = place(&world, first, bid(slot, first, &[5], 40)).await;
+    let guessed = |by: u8, message: &OrderingBid| {
+        SignedBid::sign(message.clone(), &ecdsa(by), &domain(&world)).unwrap()
+    };
+    let made = guessed(9, &held.bid.message);
+    let not_made = guessed(9, &OrderingBid { nonce: 77, ..held.bid.message.clone() });
+    for bid in [&made, &not_made] {
+        assert_eq!(refused(&world, BIDS, bid).await, (400, "bad_signature".to_owned()));
+    }
+    assert_eq!(place(&world, first, held.bid.message.clone()).await, held);
+
+    until(&world, slot, AuctionStatus::Closed).await;
+    let path = format!("{}/match", auction_path(slot));
+    let matching = OrderingBid { matches: held.ack.message.bid_hash, ..bid(slot, own, &[5], 40) };
+    assert_eq!(world.post(&path, &sign(&world, own, matching.clone())).await.0, 200);
+    assert_eq!(refused(&world, &path, &guessed(9, &matching)).await, (400, "bad_signature".to_owned()));
+    world.stop().await;
+}
+
+/// A reorg of the block that decided the proposers takes the auction's ground away: its result is then for nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sold_under_another_proposer_cannot_be_delegated() {
+    let more_keys: Vec<SecretKey> = (60..112).map(bls).collect();
+    let mut setting = Setting { more_keys: more_keys.clone(), ..setting(2_000) };
+    setting.market.operators[0].validators.extend(more_keys.iter().map(SecretKey::public_key));
+    let world = World::start(setting).await;
+    let options = ValidatorOptions::new(world.keys.clone(), world.node.url().clone(), None);
+    let validators = Validators::start(options).await.unwrap();
+    let clock = world.node.clock();
+    let head = world.node.wait_for_head(|head| head.header.slot > clock.slots_per_epoch()).await;
+    // The first slots of the next epoch are sold before it begins.
+    let slot = clock.first_slot(clock.epoch_of(head.header.slot) + 1);
+    let mut slots = Vec::new();
+    for slot in slot..slot + 3 {
+        place(&world, 5, bid(slot, 5, &[5], 40)).await;
+        slots.push((slot, world.proposer(slot).await.0));
+    }
+    let (last, _) = slots[2];
+    until(&world, last, AuctionStatus::Final).await;
+    validators.shutdown().await;
+    world.node.change_lookahead().await.unwrap();
+    let changed = async {
+        loop {
+            for (slot, before) in &slots {
+                let (now, key) = world.proposer(*slot).await;
+                if now != *before {
+                    return (*slot, key);
+                }
+            }
+        }
+    };
+    let (slot, key) = tokio::time::timeout(PATIENCE, changed).await.unwrap();
+    let record = record(&world, slot).await;
+    let metadata = record.outcome.unwrap().allocation.unwrap().to_metadata();
+    let message = Delegation {
+        proposer: key.public_key(),
+        delegate: bls(50).public_key(),
+        committer: Address::repeat_byte(5),
+        slot: Slot(slot),
+        metadata,
+    };
+    let delegation = SignedDelegation::sign(message.clone(), &key, &world.network).unwrap();
+    let (status, body) = world.post("/constraints/v0/builder/delegate", &delegation).await;
+    assert_eq!((status, &body["code"]), (400, &json!("allocation_not_result")), "{body}");
+    // Its own gateway may serve the slot all the same.
+    let plain = Delegation { metadata: Bytes::new(), ..message };
+    let plain = SignedDelegation::sign(plain, &key, &world.network).unwrap();
+    assert_eq!(world.post("/constraints/v0/builder/delegate", &plain).await.0, 200);
     world.stop().await;
 }
 

@@ -85,7 +85,7 @@ async fn without_a_builder_every_slot_has_a_block_and_the_batch_lands_through_th
     let mut follower = follower(&network, &gateway);
     let account = Account::random(ROLLUP);
     let before = receipt(&gateway, &account, 0).await;
-    let mut reports = network.validators.reports();
+    let mut reports = network.validators[0].reports();
     let timing = *network.timing();
     network.builder.shutdown().await;
 

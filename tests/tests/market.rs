@@ -1,4 +1,4 @@
-//! An auction whose relay is killed at every step, and what `earnest market` says of it.
+//! An auction whose relay is killed at every step, one whose winner the proposer matches, and what `earnest market` says of them.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -8,24 +8,30 @@
     clippy::unwrap_used
 )]
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use earnest_builder_types::bls::SecretKey;
+use earnest_proposer::market::policy::{BiddingPolicy, OpenSlot, PlannedBid};
 use earnest_protocol::{
     RollupId, Slot, Wei,
     auction::{AuctionRecord, AuctionStatus, HeldAck},
-    objects::{BidAck, MarketDomain, OrderingBid, Policy, RollupRegistration, SignedBid, SignedBidAck},
+    objects::{
+        BidAck, MarketDomain, OrderingBid, Policy, RollupRegistration, SignedBid, SignedBidAck,
+        SignedDelegation,
+    },
     signing::EcdsaSecret,
     window::Window,
 };
 use earnest_relay::{ListedEscrow, ListedOperator, MarketConfig};
+use earnest_signer::LocalBls;
 use earnest_tests::{
     binary,
     patience::{now_ms, until},
     relay_rig::{PATIENCE, Rig, text},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 const CONTRACT: Address = Address::repeat_byte(0x3a);
 const OPERATORS: [u8; 2] = [10, 20];
@@ -196,5 +202,116 @@ async fn kills_lose_no_bid_and_the_command_says_what_is_wrong() {
     }
     let (code, said) = earnest(&rig, &["verify", "999999"], folder.path()).await;
     assert!(code == Some(1) && said.contains("is not known"), "{said}");
+    assert!(relay_process.terminate().await.success());
+}
+
+/// Bids nothing, and takes every winner's place.
+#[derive(Debug)]
+struct OnlyMatches;
+
+impl BiddingPolicy for OnlyMatches {
+    fn bids(&self, _: &OpenSlot<'_>, _: u128) -> Vec<PlannedBid> {
+        Vec::new()
+    }
+
+    fn matches(&self, winner: &PlannedBid, left_wei: u128) -> bool {
+        winner.amount_wei <= left_wei
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proposers_sidecar_takes_a_winners_place_within_first_refusal() {
+    let rig = Rig::new(6_000, 4).await;
+    let [ours, theirs] = OPERATORS;
+    let mut market = market();
+    market.operators[0].validators = rig.keys.iter().map(SecretKey::public_key).collect();
+    let rig = rig.with_market(market);
+    let relay_process = rig.relay("0").await;
+
+    let account = rig.file("account", &alloy_primitives::hex::encode(*secret(ours).to_bytes()));
+    let data = tempfile::tempdir().unwrap();
+    let config: earnest_proposer::Config = serde_json::from_value(json!({
+        "listen": "127.0.0.1:0",
+        "data_dir": data.path(),
+        "beacon": [rig.node.url()],
+        "network": rig.network,
+        "relays": [{
+            "url": rig.url, "name": "market", "earnest": true,
+            "pubkey": SecretKey::from_bytes(&[77; 32]).unwrap().public_key(),
+        }],
+        "gateway": {
+            "committer": secret(ours + 1).address(),
+            "delegate": SecretKey::from_bytes(&[ours; 32]).unwrap().public_key(),
+            "url": "http://gateway.example",
+            "rollups": [5, 6],
+            "relay_address": relay().address(),
+            "account": secret(ours).address(),
+        },
+        "market": {
+            "contract": CONTRACT,
+            "relay": "market",
+            "registration_root": B256::repeat_byte(ours),
+            "account_key": { "file": account },
+            "budget_wei": "1000",
+            "values": [],
+        },
+        "free_space_floor": 0,
+    }))
+    .unwrap();
+    let stop = CancellationToken::new();
+    let signer = Arc::new(LocalBls::new(rig.keys.clone()));
+    let sidecar = earnest_proposer::start_with(config, signer, Some(Arc::new(OnlyMatches)), stop.clone())
+        .await
+        .unwrap();
+
+    let slot = open_slot(&rig, 1).await;
+    let winner = place(&rig, bid(&rig, slot, theirs, &[5], 40)).await;
+    let done = until("the result", PATIENCE, async || {
+        record(&rig, slot).await.filter(|record| record.status == AuctionStatus::Final)
+    })
+    .await;
+    let outcome = done.outcome.clone().unwrap();
+    let matched = outcome.matches.first().expect("a match in time");
+    assert_eq!(matched.bid.message.matches, winner.ack.message.bid_hash);
+    assert_eq!(matched.bid.message.account, secret(ours).address());
+    let at_ms = matched.ack.message.received_at_ms;
+    assert!(
+        (done.window.close_ms..done.window.first_refusal_ms).contains(&at_ms),
+        "{at_ms} {:?}",
+        done.window
+    );
+    assert_eq!(outcome.result.clone().unwrap().message.winners, [matched.hash]);
+
+    // The delegation carries it.
+    let delegations = until("the delegation", PATIENCE, async || {
+        let (status, body) = rig.get(&format!("/constraints/v0/relay/delegations/{slot}")).await?;
+        assert_eq!(status, 200, "{}", text(&body));
+        let all: Vec<SignedDelegation> = serde_json::from_slice(&body).unwrap();
+        (!all.is_empty()).then_some(all)
+    })
+    .await;
+    let message = &delegations[0].message;
+    assert_eq!(message.proposer, done.proposer);
+    let allocation = message.allocation().unwrap();
+    assert_eq!(Some(&allocation), outcome.allocation.as_ref());
+    let entry = allocation.entry(RollupId(5)).unwrap();
+    assert_eq!((entry.bid_hash, entry.account), (matched.hash, secret(ours).address()));
+    let number = slot.to_string();
+    let (code, said) =
+        earnest(&rig, &["verify", &number, "--address", &relay().address().to_string()], data.path()).await;
+    assert_eq!(code, Some(0), "{said}");
+
+    // A match that comes too late is refused, and changes nothing.
+    let mut late = matched.bid.message.clone();
+    late.nonce += 1;
+    let late = SignedBid::sign(late, &secret(ours), &domain(&rig)).unwrap();
+    let (status, body) =
+        rig.post(&format!("/ordering/v1/market/auctions/{slot}/match"), &late).await.unwrap();
+    assert_eq!(status, 400, "{}", text(&body));
+    assert!(text(&body).contains("first_refusal_over"), "{}", text(&body));
+    assert_eq!(record(&rig, slot).await, Some(done));
+    stop.cancel();
+    sidecar.join().await.unwrap();
+    assert!(!data.path().join("evidence").exists());
     assert!(relay_process.terminate().await.success());
 }

@@ -25,8 +25,11 @@ pub const FACTORY_CODE: Bytes = bytes!(
 /// `keccak256("earnest.v1")`.
 pub const SALT: B256 = b256!("5fe88909aef8d96581bd9fcd099f1411adcbfe58f8f5687345f07935cac815c4");
 
-/// Slots before a window's start in which its bids are made, as the market counts them.
-const BID_AHEAD_SLOTS: u64 = 4;
+/// Most slots between a bid and its slot, as the market counts them.
+const BID_AHEAD_SLOTS: u64 = 64;
+/// Slots that a change of a rollup's terms is on L1 before the auctions that it bears on may open, so that all have seen its
+/// block and the common reorgs, of a block or two, are over.
+const SETTLE_SLOTS: u64 = 2;
 /// Slots after which a batch is late for good, as the slasher counts them.
 const LATE_SLOTS: u64 = 64;
 /// Seconds that a lock of collateral holds at most.
@@ -44,8 +47,12 @@ pub struct Parameters {
     pub genesis_ms: u64,
     /// Length of a slot, milliseconds.
     pub slot_ms: u64,
+    /// Slots of an epoch. No contract has it: what must not be shorter than two epochs is held against it.
+    pub slots_per_epoch: u64,
     /// Who grants rollups to their owners.
     pub registrar: Address,
+    /// Slots between a change of a rollup's terms and the first slot that it applies to.
+    pub notice_slots: u64,
     /// The Registry's.
     pub registry: RegistryParameters,
     /// The OrderingSlasher's.
@@ -209,7 +216,13 @@ pub fn plan(parameters: &Parameters) -> Result<Plan, ParameterError> {
     let rollups = Deployment::new(
         "RollupRegistry",
         &RollupRegistry::BYTECODE,
-        &RollupRegistry::constructorCall { registrar, genesisMs: genesis_ms, slotMs: slot_ms }.abi_encode(),
+        &RollupRegistry::constructorCall {
+            registrar,
+            genesisMs: genesis_ms,
+            slotMs: slot_ms,
+            noticeSlots: parameters.notice_slots,
+        }
+        .abi_encode(),
     );
     let judge = &parameters.slasher;
     let config = OrderingSlasher::Config {
@@ -262,7 +275,8 @@ pub fn plan(parameters: &Parameters) -> Result<Plan, ParameterError> {
 
 /// What the constructors check, said before anything is paid for.
 fn check(parameters: &Parameters) -> Result<(), ParameterError> {
-    let Parameters { registry, slasher, market, slot_ms, .. } = parameters;
+    let Parameters { registry, slasher, market, slot_ms, slots_per_epoch, notice_slots, .. } = parameters;
+    let shortest_notice = slots_per_epoch.saturating_mul(2).saturating_add(SETTLE_SLOTS);
     let longest = u64::from(slasher.answer_seconds)
         .saturating_mul(2)
         .saturating_add(slasher.conclude_seconds.into())
@@ -273,7 +287,12 @@ fn check(parameters: &Parameters) -> Result<(), ParameterError> {
     let withdrawal_ms = u64::from(market.withdrawal_delay_seconds).saturating_mul(1_000);
     let rules = [
         (*slot_ms > 0, "slot_ms is zero"),
+        (*slots_per_epoch > 0, "slots_per_epoch is zero"),
         (!parameters.registrar.is_zero(), "the registrar is nobody"),
+        (
+            *notice_slots >= shortest_notice,
+            "notice_slots is shorter than two epochs and two slots, so terms would change after bids were made on them",
+        ),
         (registry.min_collateral_wei > 0, "registry: min_collateral_wei is zero"),
         (
             registry.slash_window >= registry.unregistration_delay,
@@ -344,6 +363,8 @@ mod tests {
         assert_eq!(changed(|it| it.chain_id = 9), [all[1], all[3], all[4]]);
         assert_eq!(changed(|it| it.genesis_ms = 9), rollups);
         assert_eq!(changed(|it| it.registrar = Address::repeat_byte(9)), rollups);
+        assert_eq!(changed(|it| it.notice_slots = 66), rollups);
+        assert!(changed(|it| it.slots_per_epoch = 8).is_empty());
         assert_eq!(changed(|it| it.registry.fraud_proof_window += 1), [all[1], all[3], all[4]]);
         assert_eq!(changed(|it| it.slasher.safety_wei -= 1), ["OrderingSlasher"]);
         assert_eq!(changed(|it| it.market.horizon_seconds -= 1), ["OrderingMarket"]);
@@ -357,8 +378,10 @@ mod tests {
             plan(&parameters).unwrap_err().to_string()
         };
         type Change = fn(&mut Parameters);
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 13] = [
             (|it| it.slot_ms = 0, "slot_ms"),
+            (|it| it.slots_per_epoch = 0, "slots_per_epoch"),
+            (|it| it.notice_slots = 65, "two epochs"),
             (|it| it.registrar = Address::ZERO, "registrar"),
             (|it| it.registry.min_collateral_wei = 0, "min_collateral_wei"),
             (|it| it.registry.slash_window = 0, "way out"),
@@ -367,6 +390,11 @@ mod tests {
             (|it| it.slasher.safety_wei = it.registry.min_collateral_wei / 2 + 1, "slashing oneself"),
             (|it| it.slasher.answer_seconds = 1_400_000, "outlast"),
             (|it| it.market.withdrawal_delay_seconds = 1, "withdrawal_delay_seconds"),
+            // Two epochs ahead of its slot a bid is made, and covered.
+            (
+                |it| it.market.withdrawal_delay_seconds = it.market.horizon_seconds + 64 * 12,
+                "withdrawal_delay_seconds",
+            ),
             (|it| it.registry.min_collateral_wei = 1 << 80, "80 bits"),
         ];
         for (change, said) in cases {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use alloy_primitives::Bytes;
+
 /// Why a beacon node or an execution client gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
@@ -57,10 +59,21 @@ pub enum ChainError {
         code: i64,
         /// The error's message.
         message: String,
+        /// What a contract said when it reverted: its error, ABI-encoded.
+        data: Option<Bytes>,
     },
 }
 
 impl ChainError {
+    /// What a contract said when it reverted, if this is that.
+    #[must_use]
+    pub const fn revert_data(&self) -> Option<&Bytes> {
+        match self {
+            Self::Rpc { data, .. } => data.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether another node may well give the answer this one did not: the fault lies with the node or the
     /// way to it, not with the request.
     #[must_use]

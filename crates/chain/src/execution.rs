@@ -26,6 +26,9 @@ use crate::{
     transport::{Endpoint, http_client},
 };
 
+/// Most hexadecimal digits that are kept of what a contract said when it reverted.
+const MAX_REVERT_DIGITS: usize = 8_192;
+
 /// Limits of an [`ExecutionClient`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutionOptions {
@@ -70,6 +73,16 @@ struct Answer<'a> {
 struct RpcFailure {
     code: i64,
     message: String,
+    #[serde(default)]
+    data: Value,
+}
+
+impl RpcFailure {
+    /// What a contract said: nodes write it as hexadecimal digits, some within an object.
+    fn revert_data(&self) -> Option<Bytes> {
+        let text = self.data.as_str().or_else(|| self.data.get("data")?.as_str())?;
+        (text.len() <= MAX_REVERT_DIGITS && text.starts_with("0x")).then(|| text.parse().ok())?
+    }
 }
 
 impl ExecutionClient {
@@ -113,7 +126,10 @@ impl ExecutionClient {
     /// Some nodes send their error object with a status of failure; without one the status says more.
     fn unusable(&self, unusable: Unusable, status: StatusCode, body: &[u8]) -> ChainError {
         match unusable {
-            Unusable::Failure(failure) => ChainError::Rpc { code: failure.code, message: failure.message },
+            Unusable::Failure(failure) => {
+                let data = failure.revert_data();
+                ChainError::Rpc { code: failure.code, message: failure.message, data }
+            }
             Unusable::NotRpc(_) if !status.is_success() => self.endpoint.refused(status, body),
             Unusable::NotRpc(reason) => self.endpoint.malformed(&reason),
         }
@@ -285,6 +301,24 @@ mod tests {
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":8,"result":"0x1"}"#), Err("not an answer".to_owned()));
         assert_eq!(read("<html>"), Err("not an answer".to_owned()));
         assert_eq!(read("[]"), Err("not an answer".to_owned()));
+    }
+
+    #[test]
+    fn what_a_contract_said_is_kept_however_the_node_wraps_it() {
+        let data = |data: &str| {
+            let body = format!(r#"{{"id":7,"error":{{"code":3,"message":"reverted"{data}}}}}"#);
+            let Err(Unusable::Failure(failure)) = read_answer(body.as_bytes(), 7) else { panic!("{body}") };
+            failure.revert_data()
+        };
+        let said = Some(Bytes::from_static(&[0x12, 0x34]));
+        assert_eq!(data(r#","data":"0x1234""#), said);
+        assert_eq!(data(r#","data":{"data":"0x1234","message":"revert"}"#), said);
+        let long = format!(r#","data":"0x{}""#, "00".repeat(MAX_REVERT_DIGITS));
+        for none in
+            ["", r#","data":null"#, r#","data":"Reverted""#, r#","data":"0x123""#, r#","data":7"#, &long]
+        {
+            assert_eq!(data(none), None, "{none}");
+        }
     }
 
     #[test]

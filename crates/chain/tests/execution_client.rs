@@ -68,7 +68,7 @@ async fn answers_come_as_types() {
 async fn refusals_and_faults_are_told_apart() {
     let node = node().await;
     let refused = node.send_raw_transaction(&[1, 2, 3]).await.unwrap_err();
-    assert_eq!(refused, ChainError::Rpc { code: -32000, message: "nonce too low".to_owned() });
+    assert_eq!(refused, ChainError::Rpc { code: -32000, message: "nonce too low".to_owned(), data: None });
     assert!(matches!(node.block_number().await, Err(ChainError::Status { status: 502, .. })));
     assert!(matches!(node.transaction(B256::ZERO).await, Err(ChainError::Malformed { .. })));
 }
@@ -163,7 +163,10 @@ async fn account_states_come_in_one_batch() {
     assert_eq!(batches.load(Ordering::SeqCst), 4);
 
     let unknown = node.account_states(&accounts, B256::ZERO.into()).await;
-    assert_eq!(unknown, Err(ChainError::Rpc { code: -32000, message: "header not found".to_owned() }));
+    assert_eq!(
+        unknown,
+        Err(ChainError::Rpc { code: -32000, message: "header not found".to_owned(), data: None })
+    );
 }
 
 #[tokio::test]
@@ -182,5 +185,5 @@ async fn a_batch_that_is_refused_as_a_whole_is_an_error() {
     };
     let node = serve(Router::new().route("/rpc", post(refuse))).await;
     let refused = node.account_states(&[account(1, 2)], BLOCK.into()).await;
-    assert_eq!(refused, Err(ChainError::Rpc { code: -32600, message: "no batches".to_owned() }));
+    assert_eq!(refused, Err(ChainError::Rpc { code: -32600, message: "no batches".to_owned(), data: None }));
 }

@@ -39,6 +39,10 @@ pub(crate) struct FollowArgs {
     /// ECDSA address of the market relay whose receipts count; without it the one the gateway names is believed.
     #[arg(long)]
     relay_address: Option<Address>,
+    /// The slasher that every commitment must name: one that names another is judged nowhere, and counts as a broken rule.
+    /// Without it any is taken.
+    #[arg(long)]
+    slasher: Option<Address>,
     /// The L1 network (mainnet, hoodi, sepolia, holesky, or 0xGENESIS_FORK_VERSION:CHAIN_ID); without it the one the
     /// gateway names is believed.
     #[arg(long)]
@@ -115,6 +119,7 @@ async fn configure(
         network: args.network.map_or(info.network, |network| network.0),
         relay: args.relay_address.unwrap_or(info.relay),
         proposer: None,
+        slasher: args.slasher,
     };
     // Only the order is judged here; sizes and gas are the gateway's own rules.
     let rules = TxRules { chain_id: rollup.id.0, max_bytes: usize::MAX, max_gas: u64::MAX, opaque: false };
@@ -194,12 +199,12 @@ struct Output {
 
 impl Output {
     fn opening(&self, args: &FollowArgs, config: &FollowerConfig) -> Result<(), Failure> {
-        let relay = config.roots.relay;
+        let (relay, slasher) = (config.roots.relay, config.roots.slasher);
         if self.json {
             return self.line(
                 &json!({
                     "event": "following", "rollup": config.rollup, "relay": relay,
-                    "network": config.roots.network, "l1": config.inbox.is_some(),
+                    "network": config.roots.network, "slasher": slasher, "l1": config.inbox.is_some(),
                 })
                 .to_string(),
             );
@@ -209,7 +214,11 @@ impl Output {
         } else {
             ""
         };
-        self.line(&format!("following   rollup {}, market relay {relay}{believed}", config.rollup))
+        let judged = slasher.map_or_else(
+            || "any slasher (--slasher names the one that counts)".to_owned(),
+            |slasher| format!("slasher {slasher}"),
+        );
+        self.line(&format!("following   rollup {}, market relay {relay}{believed}, {judged}", config.rollup))
     }
 
     fn finding(&self, finding: &Finding) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ mod devnet;
 mod failure;
 mod follow;
 mod keys;
+mod lifecycle;
 mod load;
 mod market;
 mod proposer;
@@ -35,7 +36,7 @@ enum Command {
     Relay(role::RoleArgs),
     /// Run a gateway: takes transactions, orders and signs them, posts batches to L1.
     Gateway(role::RoleArgs),
-    /// Run a validator's sidecar, where its beacon node expects mev-boost; its other commands are about its protection record.
+    /// Run a validator's sidecar, where its beacon node expects mev-boost; its other commands are about its protection record and its operator on L1.
     Proposer(proposer::ProposerArgs),
     /// Run the whole system in one process, over a real execution client.
     Devnet(devnet::DevnetArgs),
@@ -59,7 +60,8 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let default_level = match &arguments.command {
-        Command::Relay(_) | Command::Gateway(_) | Command::Proposer(_) => "info",
+        Command::Relay(_) | Command::Gateway(_) => "info",
+        Command::Proposer(proposer) if proposer.is_the_role() => "info",
         Command::Devnet(devnet) => devnet.log_level(),
         Command::Load(load) => load.log_level(),
         _ => "warn",

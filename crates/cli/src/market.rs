@@ -1,9 +1,14 @@
-//! `earnest market show SLOT` and `earnest market verify SLOT`: a slot's auction, as a relay has it and as it should be.
+//! `earnest market show SLOT`, `earnest market verify SLOT`: a slot's auction, as a relay has it and as it should be.
+//! `earnest market settle SLOT`: what was won is paid for, on L1.
+
+mod l1;
+mod settle;
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
 use clap::{Args, Subcommand};
@@ -30,7 +35,9 @@ pub(crate) enum MarketCommand {
     /// Show a slot's auction as the relay has it: sealed until it closes.
     Show(ShowArgs),
     /// Compute a slot's auction again from what is public, and say what is wrong.
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
+    /// Have a slot's winning bids paid on L1, by what is public. Anyone may; nobody is paid for it.
+    Settle(settle::SettleArgs),
 }
 
 /// Options of `earnest market show`.
@@ -73,12 +80,27 @@ pub(crate) struct VerifyArgs {
     /// A file with a result that was seen elsewhere: shows two results of one slot. May be given several times.
     #[arg(long)]
     result: Vec<PathBuf>,
+    #[command(flatten)]
+    l1: l1::L1Args,
+}
+
+impl VerifyArgs {
+    /// Whose auction it is; what was not given is the relay's word.
+    fn of(&self, record: &AuctionRecord) -> l1::Of {
+        l1::Of {
+            network: self.network.map_or(record.network, |network| network.0),
+            market: self.market.unwrap_or(record.market),
+            relay: self.address.unwrap_or(record.relay),
+            slot: Slot(self.slot),
+        }
+    }
 }
 
 pub(crate) async fn run(command: MarketCommand) -> Result<ExitCode, Failure> {
     match command {
         MarketCommand::Show(args) => show(args).await,
-        MarketCommand::Verify(args) => verify(args).await,
+        MarketCommand::Verify(args) => verify(&args).await,
+        MarketCommand::Settle(args) => settle::run(args).await,
     }
 }
 
@@ -106,13 +128,18 @@ async fn show(args: ShowArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn verify(args: VerifyArgs) -> Result<ExitCode, Failure> {
+async fn verify(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let held: Vec<HeldAck> = files(&args.ack, "a bid with its acknowledgement")?;
     let results: Vec<SignedAuctionResult> = files(&args.result, "a signed result")?;
     let client = client(&args.relay)?;
     let record = client.auction(args.slot).await.map_err(failed)?;
     let authorities = client.authorities(args.slot).await.map_err(failed)?;
-    let report = report(&args, &record, &authorities, &held, &results)?;
+    let facts = l1::read(&args.l1, args.of(&record)).await?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let seen =
+        Seen { authorities: &authorities, held: &held, results: &results, facts: facts.as_ref(), now_ms };
+    let report = report(args, &record, &seen)?;
     print(&report.text)?;
     Ok(if report.holds { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
 }
@@ -135,26 +162,34 @@ struct Report {
     holds: bool,
 }
 
-fn report(
-    args: &VerifyArgs,
-    record: &AuctionRecord,
-    authorities: &[Authority],
-    held: &[HeldAck],
-    results: &[SignedAuctionResult],
-) -> Result<Report, Failure> {
+/// What there is beside the record.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen<'a> {
+    authorities: &'a [Authority],
+    held: &'a [HeldAck],
+    results: &'a [SignedAuctionResult],
+    facts: Option<&'a l1::Facts>,
+    now_ms: u64,
+}
+
+fn report(args: &VerifyArgs, record: &AuctionRecord, seen: &Seen<'_>) -> Result<Report, Failure> {
+    let Seen { authorities, held, results, facts, now_ms } = *seen;
+    let l1::Of { network, market, relay, slot } = args.of(record);
     let public = Public {
-        network: args.network.map_or(record.network, |network| network.0),
-        market: args.market.unwrap_or(record.market),
-        relay: args.address.unwrap_or(record.relay),
-        slot: Slot(args.slot),
+        network,
+        market,
+        relay,
+        slot,
         record,
         held,
         results,
         authorities,
-        window: None,
-        proposer: args.proposer,
-        rollups: None,
-        operators: None,
+        window: facts.and_then(|facts| facts.window.as_ref()),
+        proposer: args.proposer.or_else(|| facts?.proposer),
+        rollups: facts.and_then(|facts| facts.rollups.as_deref()),
+        operators: facts.map(|facts| facts.operators.as_slice()),
+        proposer_operator: facts.and_then(|facts| facts.proposer_operator),
+        now_ms: Some(now_ms),
     };
     let verdict = verify_auction(&public).map_err(|sealed| {
         Failure::new(match record.status {
@@ -165,7 +200,8 @@ fn report(
     let mut text = shown(record);
     text.push('\n');
     recomputed(&mut text, &verdict);
-    for finding in &verdict.findings {
+    let of_l1 = facts.map(|facts| facts.findings.as_slice()).unwrap_or_default();
+    for finding in of_l1.iter().chain(&verdict.findings) {
         line(&mut text, "WRONG", &finding.to_string());
     }
     if args.address.is_none() {
@@ -174,7 +210,7 @@ fn report(
     for unshown in &verdict.unshown {
         line(&mut text, "not shown", &unshown.to_string());
     }
-    let holds = verdict.findings.is_empty();
+    let holds = of_l1.is_empty() && verdict.findings.is_empty();
     text.push_str(if holds { "the auction holds\n" } else { "the auction does NOT hold\n" });
     Ok(Report { text, holds })
 }
@@ -269,7 +305,7 @@ fn recomputed(text: &mut String, verdict: &Verdict) {
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{B256, U256};
-    use earnest_protocol::auction::{NamedBid, Operator, Sale, clear};
+    use earnest_protocol::auction::{Finding, NamedBid, Operator, Sale, clear};
     use earnest_protocol::objects::{
         BidAck, MarketDomain, OrderingBid, Policy, RollupRegistration, SignedBid, SignedBidAck, auction_root,
     };
@@ -296,6 +332,7 @@ mod tests {
             proposer: None,
             ack: vec![],
             result: vec![],
+            l1: l1::L1Args::default(),
         }
     }
 
@@ -380,7 +417,7 @@ mod tests {
     #[test]
     fn an_honest_auction_holds_and_is_told() {
         let record = record();
-        let report = report(&args(Some(secret(1).address())), &record, &[], &[], &[]).unwrap();
+        let report = report(&args(Some(secret(1).address())), &record, &Seen::default()).unwrap();
         assert!(report.holds, "{}", report.text);
         for words in [
             "slot         100, final",
@@ -393,7 +430,7 @@ mod tests {
             assert!(report.text.contains(words), "{words}: {}", report.text);
         }
         assert!(!report.text.contains("--address") && report.text.contains("not shown"), "{}", report.text);
-        assert!(super::report(&args(None), &record, &[], &[], &[]).unwrap().text.contains("--address"));
+        assert!(super::report(&args(None), &record, &Seen::default()).unwrap().text.contains("--address"));
     }
 
     #[test]
@@ -403,12 +440,12 @@ mod tests {
         let outcome = bad.outcome.as_mut().unwrap();
         let gone = outcome.bids.pop().unwrap();
         let held = [HeldAck { bid: gone.bid, ack: gone.ack }];
-        let report = report(&args(None), &bad, &[], &held, &[]).unwrap();
+        let report = report(&args(None), &bad, &Seen { held: &held, ..Seen::default() }).unwrap();
         assert!(!report.holds);
         for words in ["WRONG", "is left out", "the auction root is", "does NOT hold"] {
             assert!(report.text.contains(words), "{words}: {}", report.text);
         }
-        let other = super::report(&args(Some(Address::ZERO)), &good, &[], &[], &[]).unwrap();
+        let other = super::report(&args(Some(Address::ZERO)), &good, &Seen::default()).unwrap();
         assert!(!other.holds, "of another relay");
     }
 
@@ -416,8 +453,41 @@ mod tests {
     fn a_sealed_auction_cannot_be_verified() {
         let mut sealed = record();
         (sealed.outcome, sealed.status) = (None, AuctionStatus::Open);
-        let failure = report(&args(None), &sealed, &[], &[], &[]).err().unwrap().to_string();
+        let failure = report(&args(None), &sealed, &Seen::default()).err().unwrap().to_string();
         assert!(failure.contains("sealed until"), "{failure}");
         assert!(shown(&sealed).contains("bids are sealed"));
+        // Not for ever.
+        let late = Seen { now_ms: sealed.window.start_ms, ..Seen::default() };
+        let report = report(&args(None), &sealed, &late).unwrap();
+        assert!(!report.holds && report.text.contains("of its 2 bids none is shown"), "{}", report.text);
+    }
+
+    #[test]
+    fn what_l1_says_counts_and_not_what_the_relay_says_of_it() {
+        let record = record();
+        let outcome = record.outcome.as_ref().unwrap();
+        let facts = l1::Facts {
+            proposer: Some(record.proposer),
+            window: Some(record.window),
+            rollups: Some(outcome.rollups.clone()),
+            operators: outcome.operators.clone(),
+            proposer_operator: Some(None),
+            findings: vec![],
+        };
+        let by = |facts: &l1::Facts| {
+            let seen = Seen { facts: Some(facts), ..Seen::default() };
+            report(&args(Some(secret(1).address())), &record, &seen).unwrap()
+        };
+        let report = by(&facts);
+        assert!(report.holds && !report.text.contains("not shown"), "{}", report.text);
+        let [operator] = *facts.operators.as_slice() else { panic!("one operator") };
+        let elsewhere =
+            l1::Facts { operators: vec![Operator { committer: Address::ZERO, ..operator }], ..facts };
+        let report = by(&elsewhere);
+        assert!(!report.holds && report.text.contains("the operator's committer is"), "{}", report.text);
+        let sold = Finding::Differs { what: "it", stated: "a".to_owned(), expected: "b".to_owned() };
+        let facts = l1::Facts { operators: vec![operator], findings: vec![sold], ..elsewhere };
+        let report = by(&facts);
+        assert!(!report.holds && report.text.contains("WRONG        it is a"), "{}", report.text);
     }
 }

@@ -1,4 +1,4 @@
-//! `earnest proposer`: the sidecar itself, and `protection export | import` of its record.
+//! `earnest proposer`: the sidecar itself, `protection export | import` of its record, and what its operator does on L1.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,6 +13,7 @@ use earnest_proposer::Config;
 use earnest_proposer::protection::{self, Interchange, horizon};
 
 use crate::failure::Failure;
+use crate::lifecycle::{self, LifecycleCommand};
 use crate::role::{self, RoleArgs, cause};
 
 /// Largest interchange file, in bytes.
@@ -33,6 +34,15 @@ enum ProposerCommand {
     /// The record of every delegation ever signed. The sidecar must be stopped.
     #[command(subcommand)]
     Protection(ProtectionCommand),
+    #[command(flatten)]
+    Lifecycle(Box<LifecycleCommand>),
+}
+
+impl ProposerArgs {
+    /// Whether it is the sidecar, which runs on and logs, and none of its commands.
+    pub(crate) const fn is_the_role(&self) -> bool {
+        self.command.is_none()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +70,7 @@ enum ProtectionCommand {
 pub(crate) async fn run(args: ProposerArgs) -> Result<ExitCode, Failure> {
     match (args.command, args.role) {
         (Some(ProposerCommand::Protection(command)), _) => protect(command).await.map(|()| ExitCode::SUCCESS),
+        (Some(ProposerCommand::Lifecycle(command)), _) => lifecycle::run(*command).await,
         (None, Some(role)) => role::proposer(role).await,
         (None, None) => Err(Failure::new("--config is missing: the sidecar's TOML file".to_owned())),
     }

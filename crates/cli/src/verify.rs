@@ -86,8 +86,9 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
                 network: args.network.ok_or_else(|| missing("--network"))?.0,
                 relay: args.relay.ok_or_else(|| missing("--relay"))?,
                 proposer: args.proposer,
+                slasher: args.slasher,
             };
-            report(&receipt, &roots, args.tx, args.slasher)
+            report(&receipt, &roots, args.tx)
         }
         File::Evidence(file) => {
             evidence::report(&file, args.network.map(|network| network.0), &args.evidence)
@@ -137,7 +138,7 @@ fn read(args: &VerifyArgs) -> Result<File, Failure> {
 }
 
 /// What is checked, in the order in which it is.
-const CHECKS: [&str; 7] = ["transaction", "place", "path", "delegation", "relay", "committer", "slasher"];
+const CHECKS: [&str; 7] = ["transaction", "place", "path", "slasher", "delegation", "relay", "committer"];
 
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,27 +156,19 @@ struct Report {
     outcome: Outcome,
 }
 
-fn report(
-    receipt: &PreconfReceipt,
-    roots: &TrustRoots,
-    tx: Option<B256>,
-    slasher: Option<Address>,
-) -> Report {
+fn report(receipt: &PreconfReceipt, roots: &TrustRoots, tx: Option<B256>) -> Report {
     let verified = receipt.verify(roots);
-    let named = receipt.commitment.commitment.slasher;
     let failed = match (&verified, tx) {
         (_, Some(tx)) if tx != receipt.tx_hash => {
             Some((0, format!("the receipt is of transaction {}", receipt.tx_hash)))
         }
         (Err(error), _) => Some((check_of(error), error.to_string())),
-        (Ok(_), _) => slasher
-            .filter(|slasher| *slasher != named)
-            .map(|slasher| (6, format!("the commitment names {named}, not {slasher}"))),
+        (Ok(_), _) => None,
     };
     let mut text = lines(&CHECKS, failed.as_ref(), |number| said(number, receipt, roots));
     let outcome = match (&verified, &failed) {
         (Ok(verified), None) => {
-            line(&mut text, "not shown", "--", &not_shown(roots, verified, slasher.is_some()));
+            line(&mut text, "not shown", "--", &not_shown(roots, verified));
             text.push_str("the receipt holds\n");
             Outcome::Holds
         }
@@ -220,9 +213,10 @@ const fn check_of(error: &ReceiptError) -> usize {
             | DelegationError::ReceiptHash
             | DelegationError::TooLate { .. }
             | DelegationError::RelaySignature(_),
-        ) => 4,
-        ReceiptError::Delegation(_) => 3,
-        ReceiptError::Signature(_) | ReceiptError::Committer { .. } => 5,
+        ) => 5,
+        ReceiptError::Slasher { .. } => 3,
+        ReceiptError::Delegation(_) => 4,
+        ReceiptError::Signature(_) | ReceiptError::Committer { .. } => 6,
     }
 }
 
@@ -238,25 +232,25 @@ fn said(check: usize, receipt: &PreconfReceipt, roots: &TrustRoots) -> String {
         2 => {
             format!("{} hashes lead from the transaction at its index to the signed root", receipt.path.len())
         }
-        3 => format!("validator {} signed over the right to order this rollup", delegation.proposer),
-        4 => format!(
+        3 => format!("the commitment is judged by {}", receipt.commitment.commitment.slasher),
+        4 => format!("validator {} signed over the right to order this rollup", delegation.proposer),
+        5 => format!(
             "{} had the delegation at {} ms, before the window's start",
             roots.relay, receipt.authority.receipt.message.received_at_ms
         ),
-        5 => receipt.commitment.committer(&roots.network).map_or_else(
+        _ => receipt.commitment.committer(&roots.network).map_or_else(
             |error| error.to_string(),
             |committer| format!("signed by {committer}, who holds the window"),
         ),
-        _ => format!("the commitment is judged by {}", receipt.commitment.commitment.slasher),
     }
 }
 
-fn not_shown(roots: &TrustRoots, verified: &Verified, slasher_checked: bool) -> String {
+fn not_shown(roots: &TrustRoots, verified: &Verified) -> String {
     let mut words = String::new();
     if roots.proposer.is_none() {
         words.push_str("that the validator proposes the slot (the relay's word; --proposer checks it), ");
     }
-    if !slasher_checked {
+    if roots.slasher.is_none() {
         words.push_str("that this slasher has the committer's collateral (--slasher checks it), ");
     }
     let _ =
@@ -328,7 +322,7 @@ mod tests {
             commitment: SignedCommitment::sign(commitment, &committer, &NETWORK).unwrap(),
             authority: Arc::new(authority),
         };
-        (receipt, TrustRoots { network: NETWORK, relay: relay.address(), proposer: None })
+        (receipt, TrustRoots { network: NETWORK, relay: relay.address(), proposer: None, slasher: None })
     }
 
     fn refused(report: &Report) -> Option<&str> {
@@ -339,7 +333,8 @@ mod tests {
     #[test]
     fn a_good_receipt_holds_and_every_check_is_said() {
         let (receipt, roots) = receipt();
-        let report = report(&receipt, &roots, Some(receipt.tx_hash), Some(Address::ZERO));
+        let roots = TrustRoots { slasher: Some(Address::ZERO), ..roots };
+        let report = report(&receipt, &roots, Some(receipt.tx_hash));
         assert_eq!(report.outcome, Outcome::Holds, "{}", report.text);
         assert_eq!(refused(&report), None);
         for check in CHECKS {
@@ -369,15 +364,16 @@ mod tests {
         for (check, damage) in table {
             let (mut receipt, mut roots) = receipt();
             damage(&mut receipt, &mut roots);
-            let report = report(&receipt, &roots, None, None);
+            let report = report(&receipt, &roots, None);
             assert_eq!(report.outcome, Outcome::Broken);
             assert_eq!(refused(&report), Some(check), "{}", report.text);
         }
         let (receipt, roots) = receipt();
-        assert_eq!(refused(&report(&receipt, &roots, Some(B256::ZERO), None)), Some("transaction"));
-        let elsewhere = report(&receipt, &roots, None, Some(Address::repeat_byte(1)));
+        assert_eq!(refused(&report(&receipt, &roots, Some(B256::ZERO))), Some("transaction"));
+        let other = TrustRoots { slasher: Some(Address::repeat_byte(1)), ..roots };
+        let elsewhere = report(&receipt, &other, None);
         assert_eq!((elsewhere.outcome, refused(&elsewhere)), (Outcome::Broken, Some("slasher")));
-        assert!(report(&receipt, &roots, None, None).text.contains("--slasher"));
+        assert!(report(&receipt, &roots, None).text.contains("--slasher"));
     }
 
     #[test]

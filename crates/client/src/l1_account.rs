@@ -5,7 +5,7 @@
 use std::{fmt, time::Duration};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{BlockNumberOrTag, TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::SolCall;
 use earnest_bindings::deploy::{Addresses, FACTORY, Plan};
@@ -19,6 +19,12 @@ const TIP: u128 = 1_000_000_000;
 const AT_HAND: u64 = 500_000;
 /// Pause between two looks for a receipt.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The newest block.
+pub const LATEST: BlockNumberOrTag = BlockNumberOrTag::Latest;
+
+/// What a transaction came to.
+pub type Receipt = TransactionReceipt;
 
 /// What a transaction does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,55 @@ impl Call {
     pub fn paying(self, wei: U256) -> Self {
         Self { value: wei, ..self }
     }
+}
+
+/// What gas costs, and what our transactions offer for it, wei per gas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fees {
+    /// The newest block's base fee.
+    pub base: u128,
+    /// The tip that is offered.
+    pub tip: u128,
+    /// The most that is offered, tip included.
+    pub most: u128,
+}
+
+impl Fees {
+    /// What is offered at this base fee: twice of it outlives six full blocks.
+    #[must_use]
+    pub const fn at(base: u128) -> Self {
+        Self { base, tip: TIP, most: base.saturating_mul(2).saturating_add(TIP) }
+    }
+
+    /// What a unit of gas costs at this base fee, tip included.
+    #[must_use]
+    pub const fn now(self) -> u128 {
+        self.base.saturating_add(self.tip)
+    }
+
+    /// An offer that takes the place of a lower one for the same nonce: pools want an eighth more at most, of tip and sum alike.
+    #[must_use]
+    pub fn beating(self, tip: u128, most: u128) -> Self {
+        let more = |fee: u128| fee.saturating_add(fee / 8).saturating_add(1);
+        Self { tip: self.tip.max(more(tip)), most: self.most.max(more(most)), ..self }
+    }
+}
+
+/// The gas limit of a call that takes this much.
+#[must_use]
+pub const fn gas_limit(gas: u64) -> u64 {
+    gas.saturating_add(gas / 5).saturating_add(AT_HAND)
+}
+
+/// A call's transaction, signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedCall {
+    /// Its hash.
+    pub hash: B256,
+    /// The account's nonce in it.
+    pub nonce: u64,
+    /// As it is sent.
+    pub raw: Bytes,
 }
 
 /// Why something was not done on L1.
@@ -120,6 +175,12 @@ impl L1Account {
         Self { client, secret, chain_id }
     }
 
+    /// The execution client.
+    #[must_use]
+    pub const fn client(&self) -> &ExecutionClient {
+        &self.client
+    }
+
     /// Its address.
     #[must_use]
     pub fn address(&self) -> Address {
@@ -149,27 +210,43 @@ impl L1Account {
         Ok(self.client.estimate_gas(&request).await?)
     }
 
-    /// Sends a call with this nonce and gas limit; its transaction's hash.
+    /// What gas costs now.
     ///
     /// # Errors
-    /// [`L1Error`]; nothing was sent then.
-    pub async fn send(&self, call: &Call, nonce: u64, gas_limit: u64) -> Result<B256, L1Error> {
+    /// [`L1Error::Chain`], [`L1Error::NoBlock`].
+    pub async fn fees(&self) -> Result<Fees, L1Error> {
         let head = self.client.block(BlockNumberOrTag::Latest).await?.ok_or(L1Error::NoBlock)?;
-        let base = u128::from(head.header.base_fee_per_gas.unwrap_or_default());
+        Ok(Fees::at(head.header.base_fee_per_gas.unwrap_or_default().into()))
+    }
+
+    /// The transaction of a call with this nonce and gas limit, signed and not sent: whoever writes it down first can send
+    /// the very same again after a crash.
+    ///
+    /// # Errors
+    /// [`L1Error::Signing`].
+    pub fn sign(&self, call: &Call, nonce: u64, gas_limit: u64, fees: Fees) -> Result<SignedCall, L1Error> {
         let transaction = TxEip1559 {
             chain_id: self.chain_id,
             nonce,
             gas_limit,
-            // Twice the base fee outlives six full blocks.
-            max_fee_per_gas: base.saturating_mul(2).saturating_add(TIP),
-            max_priority_fee_per_gas: TIP,
+            max_fee_per_gas: fees.most,
+            max_priority_fee_per_gas: fees.tip,
             to: TxKind::Call(call.to),
             value: call.value,
             input: call.input.clone(),
             ..TxEip1559::default()
         };
         let raw = sign_transaction(transaction, &self.secret)?;
-        Ok(self.client.send_raw_transaction(&raw).await?)
+        Ok(SignedCall { hash: keccak256(&raw), nonce, raw })
+    }
+
+    /// Sends a call with this nonce and gas limit; its transaction's hash.
+    ///
+    /// # Errors
+    /// [`L1Error`]; nothing was sent then.
+    pub async fn send(&self, call: &Call, nonce: u64, gas_limit: u64) -> Result<B256, L1Error> {
+        let signed = self.sign(call, nonce, gas_limit, self.fees().await?)?;
+        Ok(self.client.send_raw_transaction(&signed.raw).await?)
     }
 
     /// Waits until a transaction is in a block; its receipt. What the execution client cannot answer is asked again: geth
@@ -178,19 +255,34 @@ impl L1Account {
     /// # Errors
     /// [`L1Error::Reverted`]; after `limit` [`L1Error::NotIncluded`], or the execution client's last refusal.
     pub async fn included(&self, hash: B256, limit: Duration) -> Result<TransactionReceipt, L1Error> {
+        self.one_included(&[hash], limit).await
+    }
+
+    /// Waits until one of the transactions is in a block, as [`Self::included`]: of one nonce no more than one gets there.
+    ///
+    /// # Errors
+    /// As [`Self::included`]; names the first where there is none.
+    pub async fn one_included(
+        &self,
+        hashes: &[B256],
+        limit: Duration,
+    ) -> Result<TransactionReceipt, L1Error> {
         let mut refused = None;
         let wait = async {
             loop {
-                match self.client.receipt(hash).await {
-                    Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
-                    Ok(Some(_)) => return Err(L1Error::Reverted(hash)),
-                    Ok(None) => refused = None,
-                    Err(error) => refused = Some(error),
+                for hash in hashes {
+                    match self.client.receipt(*hash).await {
+                        Ok(Some(receipt)) if receipt.status() => return Ok(receipt),
+                        Ok(Some(_)) => return Err(L1Error::Reverted(*hash)),
+                        Ok(None) => refused = None,
+                        Err(error) => refused = Some(error),
+                    }
                 }
                 tokio::time::sleep(POLL).await;
             }
         };
         let waited = tokio::time::timeout(limit, wait).await;
+        let hash = hashes.first().copied().unwrap_or_default();
         waited.unwrap_or_else(|_| Err(refused.map_or(L1Error::NotIncluded { hash, limit }, L1Error::Chain)))
     }
 
@@ -201,8 +293,7 @@ impl L1Account {
     /// [`L1Error`].
     pub async fn execute(&self, call: &Call, limit: Duration) -> Result<TransactionReceipt, L1Error> {
         let gas = self.estimate(call).await?;
-        let hash =
-            self.send(call, self.nonce().await?, gas.saturating_add(gas / 5).saturating_add(AT_HAND)).await?;
+        let hash = self.send(call, self.nonce().await?, gas_limit(gas)).await?;
         self.included(hash, limit).await
     }
 
@@ -263,4 +354,21 @@ pub async fn all_there(client: &ExecutionClient, addresses: &Addresses) -> Resul
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_outlives_full_blocks_and_takes_anothers_place() {
+        let first = Fees::at(10_000_000_000);
+        assert_eq!((first.now(), first.most, first.tip), (11_000_000_000, 21_000_000_000, TIP));
+        for base in [1, 10_000_000_000, 40_000_000_000] {
+            let next = Fees::at(base).beating(first.tip, first.most);
+            assert!(next.tip * 100 >= first.tip * 110 && next.most * 100 >= first.most * 110, "{base}");
+            assert!(next.most >= Fees::at(base).most);
+        }
+        assert_eq!(Fees::at(u128::MAX).beating(u128::MAX, u128::MAX).most, u128::MAX);
+    }
 }

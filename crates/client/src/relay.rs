@@ -58,6 +58,12 @@ impl RelayClient {
         Ok(Self { transport: Transport::new(base, limits)? })
     }
 
+    /// The same client, over the same connections, that reads answers of at most so many bytes.
+    #[must_use]
+    pub fn limited(&self, max_body: usize) -> Self {
+        Self { transport: self.transport.limited(max_body) }
+    }
+
     /// The HTTP client below, for calls that pass answers on as they come.
     #[must_use]
     pub fn transport(&self) -> &Transport {
@@ -226,6 +232,16 @@ impl RelayClient {
         self.transport.get_json(&format!("constraints/v0/relay/delegations/{slot}"), "delegations").await
     }
 
+    /// [`Self::delegations`] within its own time limit, not yet read.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn delegations_answer(&self, slot: u64, timeout: Duration) -> Result<Answer, ClientError> {
+        let path = format!("constraints/v0/relay/delegations/{slot}");
+        let request = self.transport.request(Method::GET, &path)?.header(ACCEPT, JSON);
+        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
+    }
+
     /// `GET /ordering/v1/delegations/{slot}`: delegations with the relay's receipts, in the order it had them.
     ///
     /// # Errors
@@ -265,6 +281,17 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn auction(&self, slot: u64) -> Result<AuctionRecord, ClientError> {
         self.transport.get_json(&format!("ordering/v1/market/auctions/{slot}"), "auction").await
+    }
+
+    /// [`Self::auction`] of at most `max_body` bytes, not yet read.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn auction_answer(&self, slot: u64, max_body: usize) -> Result<Answer, ClientError> {
+        let path = format!("ordering/v1/market/auctions/{slot}");
+        let request = self.transport.request(Method::GET, &path)?.header(ACCEPT, JSON);
+        let timeout = self.transport.limits().timeout;
+        self.transport.send_bounded(request, timeout, max_body).await?.ok()
     }
 
     /// `GET /constraints/v0/relay/constraints/{slot}`.

@@ -138,6 +138,13 @@ impl Transport {
         Ok(Self { http, base, limits })
     }
 
+    /// The same client, over the same connections, that reads answers of at most so many bytes.
+    #[must_use]
+    pub fn limited(&self, max_body: usize) -> Self {
+        let limits = Limits { max_body: self.limits.max_body.min(max_body), ..self.limits };
+        Self { limits, ..self.clone() }
+    }
+
     /// The base URL.
     #[must_use]
     pub fn base(&self) -> &Url {

@@ -2,6 +2,7 @@
 //! through the Builder API, a builder, and every role of Earnest between them.
 
 pub mod anvil;
+pub mod auctions;
 pub mod beacon;
 pub mod builder;
 pub mod execution;

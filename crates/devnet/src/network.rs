@@ -4,15 +4,15 @@
 mod contracts;
 mod roles;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256, U256};
 use earnest_bindings::deploy::{self, ParameterError};
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_chain::ChainError;
-use earnest_client::L1Error;
+use earnest_client::{L1Account, L1Error};
 use earnest_protocol::{
-    RollupId,
+    RollupId, Slot, Wei,
     delegation::TrustRoots,
     signing::{EcdsaSecret, Network as Signing},
     window::Timing,
@@ -25,30 +25,40 @@ use url::Url;
 
 use crate::{
     anvil::{AnvilError, AnvilNode, AnvilOptions},
-    beacon::{BeaconNode, BeaconOptions},
+    beacon::{BeaconNode, BeaconOptions, HistoryError},
     builder::{Builder, BuilderOptions},
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
     validator::{ValidatorOptions, Validators},
 };
-use contracts::{Deployment, parameters};
-use roles::{Keys, OPTIN_DELAY, Plan, users};
+use contracts::{COLLATERAL, Deployment, ESCROW, notice_slots, parameters};
+use roles::{Keys, OPTIN_DELAY, Operator, Plan, users};
 
-pub use contracts::{MAX_OPTED_IN, ReadyOperator};
+pub use contracts::MAX_OPTED_IN;
 
+/// Of the beacon chain, and so in every signature.
+const GENESIS_FORK_VERSION: [u8; 4] = [0x10, 0, 0, 0x38];
 /// Wei of each funded account: 10,000 ether.
 const FUNDS: U256 = U256::from_limbs([0x3cb2_6b9b_3ca4_0000, 0x21e, 0, 0]);
-/// Seconds from the start of the processes to slot 0.
+/// Seconds from the start of the processes to slot 0, where the chain begins with it.
 const GENESIS_DELAY: u64 = 3;
+/// Slots, beside the notice of rollups' terms, that lie behind a chain with a market: what it takes to put them onto L1.
+const DEPLOYMENT_SLOTS: u64 = 4;
 
 /// What kind of devnet.
 #[derive(Debug, Clone)]
 pub struct NetworkOptions {
     /// Length of a slot, milliseconds. At least 1,000: the execution layer counts seconds.
     pub slot_ms: u64,
-    /// Validators, all behind one sidecar.
+    /// Validators.
     pub validators: u64,
     /// How many of them, the first ones, are opted in; 256 at most.
     pub opted_in: u64,
+    /// Operators, to whom the opted-in validators are dealt out in turn, each with a sidecar and a gateway of its own. The
+    /// other validators are behind the first one's sidecar.
+    pub operators: u64,
+    /// Whether the rollups' rights are sold: the relay holds auctions and the operators bid. The chain then begins with
+    /// slots behind it, so that the rollups' terms are in force. Otherwise the rights go to the proposer's own gateway unbought.
+    pub market: bool,
     /// Chain ids of rollups with an execution client (anvil) that executes the signed order; the gateway checks nonces
     /// and balances against it.
     pub rollups: Vec<u64>,
@@ -73,6 +83,8 @@ impl Default for NetworkOptions {
             slot_ms: 2_000,
             validators: 4,
             opted_in: 4,
+            operators: 1,
+            market: false,
             rollups: vec![42_069],
             bare_rollups: vec![42_070],
             data_dir: None,
@@ -107,6 +119,9 @@ pub enum NetworkError {
     /// The beacon node.
     #[error("beacon node: {0}")]
     Beacon(#[from] crate::beacon::StartError),
+    /// A block for a slot that is past.
+    #[error("the chain's past: {0}")]
+    History(#[from] HistoryError),
     /// The relay.
     #[error("relay: {0}")]
     Relay(#[from] earnest_relay::StartError),
@@ -158,9 +173,9 @@ pub struct Ready {
     pub relay_pubkey: BlsPublicKey,
     /// The relay's ECDSA address, whose receipts make delegations valid.
     pub relay_address: Address,
-    /// Gateway.
+    /// The first operator's gateway.
     pub gateway: Url,
-    /// Who signs the gateway's commitments.
+    /// Who signs that gateway's commitments.
     pub committer: Address,
     /// What signatures are for.
     pub network: Signing,
@@ -170,12 +185,39 @@ pub struct Ready {
     pub rollups: Vec<ReadyRollup>,
     /// Contracts on L1 by name.
     pub contracts: BTreeMap<&'static str, Address>,
-    /// The operator that registered the opted-in validators, if there are any.
-    pub operator: Option<ReadyOperator>,
+    /// The operators that registered the opted-in validators, if there are any.
+    pub operators: Vec<ReadyOperator>,
+    /// The slot in which all of it was up.
+    pub first_slot: Slot,
+    /// The first slot at which the rollups' terms are in force.
+    pub terms_from: Slot,
+    /// Whether the relay holds auctions.
+    pub market: bool,
     /// Epochs from the reference block's, at whose end the Registry is read, to the one before the proposers' own.
     pub optin_delay: u64,
     /// Funded accounts, on L1 and on the rollups. Worthless keys.
     pub accounts: Vec<ReadyAccount>,
+}
+
+/// An operator of opted-in validators.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadyOperator {
+    /// Its registration root.
+    pub registration_root: B256,
+    /// Its account.
+    pub owner: Address,
+    /// Who signs its commitments.
+    pub committer: Address,
+    /// What it put up, wei.
+    pub collateral_wei: Wei,
+    /// What it deposited to bid with, wei.
+    pub escrow_wei: Wei,
+    /// How many validators it has.
+    pub validators: usize,
+    /// Its gateway.
+    pub gateway: Url,
+    /// Its sidecar.
+    pub sidecar: Url,
 }
 
 /// A validator.
@@ -215,17 +257,41 @@ pub struct Network {
     pub beacon: BeaconNode,
     /// L1's execution client.
     pub execution: ExecutionNode,
-    /// The validators.
-    pub validators: Validators,
+    /// The validators, by operator.
+    pub validators: Vec<Validators>,
     /// The builder.
     pub builder: Builder,
     /// The rollups' execution clients.
     pub anvils: Vec<AnvilNode>,
-    gateway: Option<(earnest_gateway::Running, CancellationToken)>,
-    gateway_config: earnest_gateway::Config,
+    gateways: Vec<Gateway>,
     relay: Option<(earnest_relay::Running, CancellationToken)>,
-    proposer: Option<(earnest_proposer::Running, CancellationToken)>,
+    proposers: Vec<(earnest_proposer::Running, CancellationToken)>,
+    rollups_owner: EcdsaSecret,
     _temporary: Option<TempDir>,
+}
+
+/// A gateway, and how to start it again.
+struct Gateway {
+    config: earnest_gateway::Config,
+    url: Url,
+    running: Option<(earnest_gateway::Running, CancellationToken)>,
+}
+
+impl Gateway {
+    async fn start(config: earnest_gateway::Config) -> Result<Self, NetworkError> {
+        let stop = CancellationToken::new();
+        let running = earnest_gateway::start(config.clone(), stop.clone()).await?;
+        // A restart must come back where searchers look for it.
+        let config = earnest_gateway::Config { listen: running.address, ..config };
+        Ok(Self { url: url_of(running.address)?, config, running: Some((running, stop)) })
+    }
+
+    async fn stop(&mut self) {
+        if let Some((gateway, stop)) = self.running.take() {
+            stop.cancel();
+            log_end("gateway", gateway.join().await);
+        }
+    }
 }
 
 impl Network {
@@ -242,6 +308,11 @@ impl Network {
                 "slots of a second or more, and validators to opt in, 256 at most",
             ));
         }
+        if options.operators == 0 || options.operators > options.opted_in.max(1) {
+            return Err(NetworkError::Options(
+                "an operator, and a validator that is opted in for each further one",
+            ));
+        }
         let temporary = match &options.data_dir {
             Some(_) => None,
             None => Some(TempDir::with_prefix("earnest-devnet-").map_err(io_error("make a folder"))?),
@@ -252,16 +323,15 @@ impl Network {
             (None, None) => return Err(NetworkError::Options("no folder")),
         };
         std::fs::create_dir_all(&folder).map_err(io_error("make the data folder"))?;
-        let keys = Keys::new(options.validators)?;
 
         // L1.
         let users = users()?;
         let mut genesis = GenesisOptions::default();
-        let funded = users.iter().map(EcdsaSecret::address);
-        let genesis_accounts =
-            funded.chain([&keys.batch, &keys.deployer, &keys.operator].map(EcdsaSecret::address));
-        genesis.accounts = genesis_accounts.map(|it| (it, FUNDS)).collect();
         let chain_id = genesis.chain_id;
+        let network = Signing { genesis_fork_version: GENESIS_FORK_VERSION, chain_id };
+        let keys = Keys::new(options, &network)?;
+        let funded = users.iter().chain(keys.payers()).map(EcdsaSecret::address);
+        genesis.accounts = funded.map(|it| (it, FUNDS)).collect();
         let execution = ExecutionNode::start(&ExecutionOptions {
             genesis,
             data_dir: Some(folder.join("l1")),
@@ -273,18 +343,33 @@ impl Network {
         let mut beacon_options = BeaconOptions::new(Arc::clone(&engine), pubkeys.clone());
         beacon_options.slot_ms = options.slot_ms;
         beacon_options.chain_id = chain_id;
-        beacon_options.genesis_time = beacon_options.genesis_time.saturating_add(GENESIS_DELAY);
-        let network = Signing { genesis_fork_version: beacon_options.genesis_fork_version, chain_id };
+        beacon_options.genesis_fork_version = GENESIS_FORK_VERSION;
+        beacon_options.genesis_time = if options.market {
+            let slots = notice_slots(beacon_options.slots_per_epoch).saturating_add(DEPLOYMENT_SLOTS);
+            let behind_ms = options.slot_ms.saturating_mul(slots);
+            beacon_options.genesis_time.saturating_sub(behind_ms.div_ceil(1_000))
+        } else {
+            beacon_options.genesis_time.saturating_add(GENESIS_DELAY)
+        };
         let genesis_time = beacon_options.genesis_time;
         let beacon = BeaconNode::start(beacon_options).await?;
         let clock = beacon.clock();
         let timing = Timing::new(clock.genesis_time_ms(), clock.slot_ms(), clock.slots_per_epoch());
-        let times = (clock.genesis_time_ms(), clock.slot_ms());
-        let contracts = deploy::plan(&parameters(network, times, keys.deployer.address()))?;
+        let contracts = deploy::plan(&parameters(network, clock, keys.deployer.address()))?;
+        let deployment = Deployment {
+            execution: &execution,
+            keys: &keys,
+            network,
+            clock,
+            contracts: &contracts,
+            rollups: options.all_rollups(),
+            history: options.market.then_some(&beacon),
+        };
+        let terms_from = if options.market { Some(deployment.run().await?) } else { None };
+        // All of the past is there before anyone looks: a block that came to it later would change whose slots come next.
+        while options.market && beacon.grow(&keys.validators, Duration::ZERO).await?.is_some() {}
 
         // Relay.
-        let opted_in: Vec<BlsPublicKey> =
-            pubkeys.iter().take(usize::try_from(options.opted_in).unwrap_or(usize::MAX)).copied().collect();
         let relay_stop = CancellationToken::new();
         let plan = Plan {
             folder: &folder,
@@ -294,12 +379,11 @@ impl Network {
             execution: execution.rpc_url().clone(),
             network,
             contracts: &contracts.addresses,
-            opted_in: &opted_in,
         };
         let relay = earnest_relay::start(plan.relay()?, relay_stop.clone()).await?;
         let relay_url = relay.url.clone();
 
-        // The gateway's address must be known before the sidecar signs for it.
+        // The gateways' addresses must be known before the sidecars sign for them.
         let mut anvils = Vec::new();
         for id in &options.rollups {
             let anvil = AnvilNode::start(&AnvilOptions::new(*id)).await?;
@@ -308,28 +392,29 @@ impl Network {
             }
             anvils.push(anvil);
         }
-        let gateway_config = plan.gateway(&relay_url, &anvils)?;
-        let gateway_stop = CancellationToken::new();
-        let gateway = earnest_gateway::start(gateway_config.clone(), gateway_stop.clone()).await?;
-        let gateway_url = url_of(gateway.address)?;
-        // A restart must come back where searchers look for it.
-        let gateway_config = earnest_gateway::Config { listen: gateway.address, ..gateway_config };
+        let mut gateways = Vec::new();
+        let mut proposers = Vec::new();
+        let mut sidecars = Vec::new();
+        for operator in &keys.operators {
+            let gateway = Gateway::start(plan.gateway(operator, &relay_url, &anvils)?).await?;
+            let stop = CancellationToken::new();
+            let proposer = earnest_proposer::start_with_signer(
+                plan.proposer(operator, &relay_url, &gateway.url)?,
+                Arc::new(LocalBls::new(operator.opted_in.clone())),
+                stop.clone(),
+            )
+            .await?;
+            sidecars.push(url_of(proposer.local_addr())?);
+            proposers.push((proposer, stop));
+            gateways.push(gateway);
+        }
 
-        // Sidecar and validators.
-        let proposer_stop = CancellationToken::new();
-        let proposer = earnest_proposer::start_with_signer(
-            plan.proposer(&relay_url, &gateway_url)?,
-            Arc::new(LocalBls::new(keys.opted_in(&opted_in))),
-            proposer_stop.clone(),
-        )
-        .await?;
-        let sidecar = url_of(proposer.local_addr())?;
-        let validators = Validators::start(ValidatorOptions::new(
-            keys.validators.clone(),
-            beacon.url().clone(),
-            Some(sidecar.clone()),
-        ))
-        .await?;
+        let mut validators = Vec::new();
+        for (operator, sidecar) in keys.operators.iter().zip(&sidecars) {
+            let (own, beacon) = (operator.validators.clone(), beacon.url().clone());
+            let options = ValidatorOptions::new(own, beacon, Some(sidecar.clone()));
+            validators.push(Validators::start(options).await?);
+        }
         let builder = Builder::start(BuilderOptions::new(
             keys.builder.clone(),
             engine,
@@ -338,25 +423,14 @@ impl Network {
         ))
         .await?;
 
-        let deployment = Deployment {
-            execution: &execution,
-            keys: &keys,
-            network,
-            clock,
-            contracts: &contracts,
-            validators: keys.opted_in(&opted_in).collect(),
-            rollups: options.all_rollups(),
+        let terms_from = match terms_from {
+            Some(slot) => slot,
+            None => deployment.run().await?,
         };
-        let operator = deployment.run().await?;
 
-        let proposers = pubkeys
-            .iter()
-            .map(|pubkey| ReadyProposer {
-                url: sidecar.clone(),
-                pubkey: *pubkey,
-                opted_in: opted_in.contains(pubkey),
-            })
-            .collect();
+        let first = gateways.first().zip(keys.operators.first());
+        let (first, first_operator) = first.ok_or(NetworkError::Options("no operator"))?;
+        let places = || keys.operators.iter().zip(gateways.iter().zip(&sidecars));
         let rollups = options
             .all_rollups()
             .into_iter()
@@ -373,13 +447,20 @@ impl Network {
             relay: relay_url,
             relay_pubkey: keys.relay_bls.public_key(),
             relay_address: keys.relay.address(),
-            gateway: gateway_url,
-            committer: keys.committer.address(),
+            gateway: first.url.clone(),
+            committer: first_operator.committer.address(),
             network,
-            proposers,
+            proposers: places()
+                .flat_map(|(operator, (_, sidecar))| ready_proposers(operator, sidecar))
+                .collect(),
             rollups,
             contracts: contracts.addresses.named().into(),
-            operator,
+            operators: places()
+                .filter_map(|(operator, (gateway, sidecar))| ready_operator(operator, gateway, sidecar))
+                .collect(),
+            first_slot: Slot(clock.slot_at(now_ms()).unwrap_or_default()),
+            terms_from,
+            market: options.market,
             optin_delay: OPTIN_DELAY,
             accounts: users
                 .iter()
@@ -397,10 +478,10 @@ impl Network {
             validators,
             builder,
             anvils,
-            gateway: Some((gateway, gateway_stop)),
-            gateway_config,
+            gateways,
             relay: Some((relay, relay_stop)),
-            proposer: Some((proposer, proposer_stop)),
+            proposers,
+            rollups_owner: keys.deployer,
             _temporary: temporary,
         })
     }
@@ -419,36 +500,48 @@ impl Network {
 
     /// Whose word a receipt of this devnet is checked against.
     #[must_use]
-    pub const fn trust(&self) -> TrustRoots {
-        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None }
+    pub fn trust(&self) -> TrustRoots {
+        let slasher = self.ready.contracts.get("OrderingSlasher").copied();
+        TrustRoots { network: self.ready.network, relay: self.ready.relay_address, proposer: None, slasher }
     }
 
-    /// Ends the gateway, keeping its journal, and starts it again on the same address.
+    /// The account that owns the rollups, on L1: theirs is the interest in being paid.
+    ///
+    /// # Errors
+    /// [`NetworkError::Key`].
+    pub fn rollups_owner(&self) -> Result<L1Account, NetworkError> {
+        contracts::account(&self.execution, &self.rollups_owner, &self.ready.network)
+    }
+
+    /// Ends the first operator's gateway, keeping its journal, and starts it again on the same address.
     ///
     /// # Errors
     /// [`NetworkError::Gateway`].
     pub async fn restart_gateway(&mut self) -> Result<(), NetworkError> {
-        self.stop_gateway().await;
-        let stop = CancellationToken::new();
-        let gateway = earnest_gateway::start(self.gateway_config.clone(), stop.clone()).await?;
-        self.gateway = Some((gateway, stop));
+        if let Some(gateway) = self.gateways.first_mut() {
+            gateway.stop().await;
+            *gateway = Gateway::start(gateway.config.clone()).await?;
+        }
         Ok(())
     }
 
-    /// Ends the gateway.
+    /// Ends the first operator's gateway.
     pub async fn stop_gateway(&mut self) {
-        if let Some((gateway, stop)) = self.gateway.take() {
-            stop.cancel();
-            log_end("gateway", gateway.join().await);
+        if let Some(gateway) = self.gateways.first_mut() {
+            gateway.stop().await;
         }
     }
 
     /// Ends everything in order, so that no part sees another vanish.
     pub async fn stop(mut self) {
-        self.stop_gateway().await;
+        for gateway in &mut self.gateways {
+            gateway.stop().await;
+        }
         self.builder.shutdown().await;
-        self.validators.shutdown().await;
-        if let Some((proposer, stop)) = self.proposer.take() {
+        for validators in self.validators {
+            validators.shutdown().await;
+        }
+        for (proposer, stop) in self.proposers {
             stop.cancel();
             log_end("sidecar", proposer.join().await);
         }
@@ -458,6 +551,34 @@ impl Network {
         }
         self.beacon.shutdown().await;
     }
+}
+
+fn ready_proposers(operator: &Operator, sidecar: &Url) -> Vec<ReadyProposer> {
+    let opted_in: Vec<BlsPublicKey> = operator.opted_in.iter().map(bls::SecretKey::public_key).collect();
+    let of = |pubkey: BlsPublicKey| ReadyProposer {
+        url: sidecar.clone(),
+        pubkey,
+        opted_in: opted_in.contains(&pubkey),
+    };
+    operator.validators.iter().map(|key| of(key.public_key())).collect()
+}
+
+fn ready_operator(operator: &Operator, gateway: &Gateway, sidecar: &Url) -> Option<ReadyOperator> {
+    Some(ReadyOperator {
+        registration_root: operator.registrations.as_ref()?.root(),
+        owner: operator.owner.address(),
+        committer: operator.committer.address(),
+        collateral_wei: Wei(U256::from(COLLATERAL)),
+        escrow_wei: Wei(U256::from(ESCROW)),
+        validators: operator.opted_in.len(),
+        gateway: gateway.url.clone(),
+        sidecar: sidecar.clone(),
+    })
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn log_end<E: std::fmt::Display>(role: &str, ended: Result<(), E>) {

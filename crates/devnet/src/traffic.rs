@@ -17,6 +17,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use url::Url;
+
 use crate::promises::Seen;
 
 /// Pause after the gateway said no.
@@ -25,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Sends one account's transactions to one rollup, at a steady rate, each after the receipt of the one before.
 #[derive(Debug)]
 pub struct Searcher {
-    /// The gateway.
-    pub gateway: GatewayClient,
+    /// The gateways, with their addresses; the first is asked first, then whom it names as the holder.
+    pub gateways: Vec<(Url, GatewayClient)>,
     /// The rollup.
     pub rollup: RollupId,
     /// The account.
@@ -43,12 +45,13 @@ impl Searcher {
     /// Runs until nobody listens.
     pub async fn run(self, seen: mpsc::UnboundedSender<Seen>) {
         let mut nonce = self.nonce().await;
+        let mut at = 0;
         let mut ticks = interval(self.gap);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !seen.is_closed() {
             ticks.tick().await;
             let Some(raw) = transaction(&self.account, self.rollup, nonce) else { return };
-            let Some((receipt, latency)) = self.place(&raw, &seen).await else { return };
+            let Some((receipt, latency)) = self.place(&raw, &seen, &mut at).await else { return };
             nonce = nonce.saturating_add(1);
             let rollup = self.rollup;
             let report = match receipt.verify(&self.trust) {
@@ -66,12 +69,20 @@ impl Searcher {
         &self,
         raw: &Bytes,
         seen: &mpsc::UnboundedSender<Seen>,
+        at: &mut usize,
     ) -> Option<(PreconfReceipt, Duration)> {
+        let mut sent_on = false;
         loop {
             let from = Instant::now();
-            match self.gateway.submit_raw(self.rollup, raw.0.clone()).await {
+            let (_, gateway) = self.gateways.get(*at)?;
+            match gateway.submit_raw(self.rollup, raw.0.clone()).await {
                 Ok(receipt) => return Some((receipt, from.elapsed())),
                 Err(error) => {
+                    if let Some(holder) = self.holder(&error).filter(|_| !sent_on) {
+                        (*at, sent_on) = (holder, true);
+                        continue;
+                    }
+                    sent_on = false;
                     let code = match &error {
                         ClientError::Refused(refusal) => refusal.code.clone(),
                         _ => "unreachable".to_owned(),
@@ -82,6 +93,13 @@ impl Searcher {
                 }
             }
         }
+    }
+
+    /// The gateway that a refusal names as the holder, if it is one that we know.
+    fn holder(&self, error: &ClientError) -> Option<usize> {
+        let refusal = error.refusal().filter(|refusal| refusal.code == "not_holder")?;
+        let url: Url = refusal.body.get("url")?.as_str()?.parse().ok()?;
+        self.gateways.iter().position(|(known, _)| *known == url)
     }
 
     async fn nonce(&self) -> u64 {

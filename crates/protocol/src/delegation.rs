@@ -16,6 +16,17 @@ pub struct TrustRoots {
     pub relay: Address,
     /// The slot's proposer, where it is known from elsewhere.
     pub proposer: Option<BlsPublicKey>,
+    /// The slasher that every commitment must name: under another one a broken promise costs nothing. None takes any, which
+    /// is for those who judge by other means.
+    pub slasher: Option<Address>,
+}
+
+impl TrustRoots {
+    /// The slasher that should be named, if another one is.
+    #[must_use]
+    pub fn other_slasher(&self, named: Address) -> Option<Address> {
+        self.slasher.filter(|slasher| *slasher != named)
+    }
 }
 
 /// Why a delegation does not make anyone the holder of a rollup's window.

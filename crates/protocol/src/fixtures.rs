@@ -42,7 +42,8 @@ pub(crate) fn committer() -> EcdsaSecret {
 }
 
 pub(crate) fn roots() -> TrustRoots {
-    TrustRoots { network: NETWORK, relay: relay().address(), proposer: Some(proposer().public_key()) }
+    let proposer = Some(proposer().public_key());
+    TrustRoots { network: NETWORK, relay: relay().address(), proposer, slasher: None }
 }
 
 pub(crate) fn entry(rollup_id: RollupId) -> AllocationEntry {

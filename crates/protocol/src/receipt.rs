@@ -85,6 +85,14 @@ pub enum ReceiptError {
     /// The commitment's signature is malformed.
     #[error("commitment's signature: {0}")]
     Signature(SigningError),
+    /// The commitment names another slasher than the one that counts, which would judge it.
+    #[error("the commitment names the slasher {found}, not {expected}")]
+    Slasher {
+        /// The one that counts.
+        expected: Address,
+        /// The one named.
+        found: Address,
+    },
     /// Signed by another than the delegation names for this rollup.
     #[error("signed by {found}, but {expected} holds the window")]
     Committer {
@@ -126,6 +134,10 @@ impl PreconfReceipt {
     pub fn verify(&self, roots: &TrustRoots) -> Result<Verified, ReceiptError> {
         let ordering = self.commitment.commitment.ordering().map_err(ReceiptError::NotAnOrdering)?;
         self.check_place(&ordering)?;
+        let found = self.commitment.commitment.slasher;
+        if let Some(expected) = roots.other_slasher(found) {
+            return Err(ReceiptError::Slasher { expected, found });
+        }
         let holding = valid_delegation(&self.authority, self.rollup_id, self.slot, roots)?;
         let committer = self.commitment.committer(&roots.network).map_err(ReceiptError::Signature)?;
         if committer != holding.entry.committer {
@@ -312,6 +324,11 @@ mod tests {
 
         let stranger = TrustRoots { proposer: Some(bls_secret(7).public_key()), ..roots() };
         assert_eq!(receipt().verify(&stranger), Err(E::WrongProposer.into()));
+        let other = TrustRoots { slasher: Some(Address::repeat_byte(0x52)), ..roots() };
+        let named = receipt().commitment.commitment.slasher;
+        let refused = ReceiptError::Slasher { expected: Address::repeat_byte(0x52), found: named };
+        assert_eq!(receipt().verify(&other).map(drop), Err(refused));
+        assert!(receipt().verify(&TrustRoots { slasher: Some(named), ..roots() }).is_ok());
         let stranger = TrustRoots { relay: ecdsa_secret(7).address(), ..roots() };
         assert_eq!(receipt().verify(&stranger), Err(E::RelaySignature(SigningError::WrongSigner).into()));
     }

@@ -290,7 +290,8 @@ impl Market {
             signing_id: *signingId,
             signature: signature.as_ref().try_into().map_err(|_| invalid(RELAY_SIGNATURE))?,
         };
-        let roots = TrustRoots { network: self.network, relay: call.bid.relay, proposer: None };
+        let roots =
+            TrustRoots { network: self.network, relay: call.bid.relay, proposer: None, slasher: None };
         let allocation = valid_allocation(&Authority { delegation, receipt }, Slot(call.bid.slot), &roots)?;
         Ok((proposer, allocation))
     }

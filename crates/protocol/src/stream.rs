@@ -68,6 +68,20 @@ pub enum Violation {
     /// A signature that is not one.
     #[error("bad signature: {0}")]
     BadSignature(SigningError),
+    /// The holder's commitment names another slasher than the one that counts: whatever it breaks later costs it nothing.
+    #[error("segment {segment} number {number} names the slasher {found}, not {expected}")]
+    Slasher {
+        /// The segment.
+        segment: u16,
+        /// The number.
+        number: u32,
+        /// The one that counts.
+        expected: Address,
+        /// The one named.
+        found: Address,
+        /// What was signed.
+        commitment: Box<SignedCommitment>,
+    },
     /// Signed by another than the window's holder.
     #[error("signed by {found}, but {expected} holds the window")]
     Unauthorized {
@@ -228,7 +242,7 @@ impl StreamChecker {
         if self.policy.is_some_and(|policy| !keeps(&policy, txs)) {
             return Err(Violation::PolicyBroken { segment: link.segment, number: link.number });
         }
-        window.append(&link, signed, txs)
+        window.append(&link, signed, txs, self.roots.other_slasher(signed.commitment.slasher))
     }
 }
 
@@ -238,6 +252,7 @@ impl Followed {
         link: &OrderingCommitment,
         signed: &SignedCommitment,
         txs: &[Bytes],
+        instead_of: Option<Address>,
     ) -> Result<Accepted, Violation> {
         let position = (link.segment, link.number);
         let hash = link.hash();
@@ -248,6 +263,17 @@ impl Followed {
             let (segment, number) = position;
             let (first, second) = (Box::new(first.clone()), Box::new(signed.clone()));
             return Err(Violation::Equivocation { segment, number, first, second });
+        }
+        // After the equivocation, which is evidence whatever slasher the second commitment names.
+        if let Some(expected) = instead_of {
+            let ((segment, number), found) = (position, signed.commitment.slasher);
+            return Err(Violation::Slasher {
+                segment,
+                number,
+                expected,
+                found,
+                commitment: Box::new(signed.clone()),
+            });
         }
         self.chain.append(link, txs).map_err(|error| self.violation(error, position, signed))?;
         self.seen.insert(position, (hash, signed.clone()));

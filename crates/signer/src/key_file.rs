@@ -84,8 +84,11 @@ impl KeyFile {
 }
 
 fn read_hex(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
-    let text = read_limited(path, MAX_HEX_BYTES)
-        .map_err(|source| KeyFileError::Io { path: path.to_path_buf(), source })?;
+    let text = read_limited(path, MAX_HEX_BYTES).map_err(|source| match source.kind() {
+        // Most likely a keystore.
+        std::io::ErrorKind::FileTooLarge => KeyFileError::Hex(path.to_path_buf()),
+        _ => KeyFileError::Io { path: path.to_path_buf(), source },
+    })?;
     let mut bytes = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim_ascii(), &mut *bytes)
         .map_err(|_| KeyFileError::Hex(path.to_path_buf()))?;

@@ -7,6 +7,8 @@ use earnest_protocol::objects::{SignedAuctionResult, SlotAllocation};
 use earnest_protocol::signing::Network;
 use earnest_protocol::window::Window;
 
+use super::l1::Facts;
+
 /// What we know of an auction, apart from what the relay publishes.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -24,6 +26,8 @@ pub struct Known<'a> {
     pub held: &'a [HeldAck],
     /// Results that the relay showed before.
     pub results: &'a [SignedAuctionResult],
+    /// What L1 says by our own view.
+    pub facts: &'a Facts,
 }
 
 /// What is to be done about an auction.
@@ -47,6 +51,22 @@ pub fn judge(record: &AuctionRecord, known: &Known<'_>) -> Verdict {
         AuctionStatus::Open | AuctionStatus::Closed => return Verdict::NotYet,
         AuctionStatus::Final => {}
     }
+    let findings = findings(record, known);
+    if !findings.is_empty() {
+        return Verdict::Wrong(findings);
+    }
+    let outcome = record.outcome.as_ref();
+    let allocation = outcome.and_then(|outcome| outcome.allocation.clone());
+    match allocation.zip(outcome.and_then(|outcome| outcome.result.clone())) {
+        Some(holds) => Verdict::Holds(Box::new(holds)),
+        None => Verdict::Wrong(vec![Finding::NoResult]),
+    }
+}
+
+/// What is wrong with an auction whose bids are public; nothing before that.
+#[must_use]
+pub fn findings(record: &AuctionRecord, known: &Known<'_>) -> Vec<Finding> {
+    let operators = known.facts.operators.as_ref();
     let public = Public {
         network: known.network,
         market: known.market,
@@ -58,17 +78,11 @@ pub fn judge(record: &AuctionRecord, known: &Known<'_>) -> Verdict {
         authorities: &[],
         window: Some(known.window),
         proposer: Some(known.proposer),
-        rollups: None,
-        operators: None,
+        rollups: known.facts.rollups.as_deref(),
+        operators: operators.map(|(all, _)| all.as_slice()),
+        // Who has the first refusal is judged by what the relay says of the proposer, so that must be so.
+        proposer_operator: operators.map(|(_, expected)| *expected),
+        now_ms: None,
     };
-    let Ok(verdict) = verify_auction(&public) else { return Verdict::NotYet };
-    if !verdict.findings.is_empty() {
-        return Verdict::Wrong(verdict.findings);
-    }
-    let outcome = record.outcome.as_ref();
-    let allocation = outcome.and_then(|outcome| outcome.allocation.clone());
-    match allocation.zip(outcome.and_then(|outcome| outcome.result.clone())) {
-        Some(holds) => Verdict::Holds(Box::new(holds)),
-        None => Verdict::Wrong(vec![Finding::NoResult]),
-    }
+    verify_auction(&public).map(|verdict| verdict.findings).unwrap_or_default()
 }

@@ -88,6 +88,9 @@ pub enum MarketError {
     /// The market is held somewhere.
     #[error("`market` names relay {0}, which is not an Earnest relay among `relays`")]
     UnknownRelay(String),
+    /// There is one OrderingMarket.
+    #[error("`market.contract` is another than `registry.market`")]
+    TwoContracts,
     /// A rollup has one value.
     #[error("rollup {0} has two values")]
     ValueTwice(RollupId),

@@ -1,10 +1,11 @@
 //! Writes down what a relay did wrong, in files that `earnest market verify` reads and that anyone can check without us.
 //!
 //! ```text
-//! DATA_DIR/evidence/slot-N/record-H.json   what the relay published
+//! DATA_DIR/evidence/slot-N/record-H.json   what the relay published, if it has the auction at all
 //!                          findings-H.txt  what is wrong with it
 //!                          ack-H.json      {bid, ack}: --ack of `earnest market verify`
 //!                          result-H.json   a signed result: --result of `earnest market verify`
+//!                          delegation-H.json  one that a key of ours signed and our record does not have
 //! ```
 
 use std::fs::{DirBuilder, File};
@@ -12,8 +13,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::keccak256;
+use earnest_protocol::Slot;
 use earnest_protocol::auction::{AuctionRecord, Finding, HeldAck};
-use earnest_protocol::objects::SignedAuctionResult;
+use earnest_protocol::objects::{SignedAuctionResult, SignedDelegation};
 use serde::Serialize;
 
 /// Writes the evidence of one finding and returns its folder. What is there already stays. Blocks.
@@ -22,23 +24,44 @@ use serde::Serialize;
 /// The system's.
 pub fn write(
     data_dir: &Path,
-    record: &AuctionRecord,
+    slot: Slot,
+    record: Option<&AuctionRecord>,
     findings: &[Finding],
     held: &[HeldAck],
     results: &[SignedAuctionResult],
 ) -> io::Result<PathBuf> {
-    let folder = data_dir.join("evidence").join(format!("slot-{}", record.slot));
+    let folder = data_dir.join("evidence").join(format!("slot-{slot}"));
     DirBuilder::new().recursive(true).create(&folder)?;
-    let record = json(record)?;
-    let name = name(&record);
-    let words: Vec<String> = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    put(&folder.join(format!("record-{name}.json")), &record)?;
-    put(&folder.join(format!("findings-{name}.txt")), words.concat().as_bytes())?;
+    let words = findings.iter().map(|finding| format!("{finding}\n")).collect::<Vec<_>>().concat();
+    let name = match record {
+        Some(record) => {
+            let record = json(record)?;
+            let name = name(&record);
+            put(&folder.join(format!("record-{name}.json")), &record)?;
+            name
+        }
+        None => name(words.as_bytes()),
+    };
+    put(&folder.join(format!("findings-{name}.txt")), words.as_bytes())?;
     for ack in held {
         put_named(&folder, "ack", ack)?;
     }
     for result in results {
         put_named(&folder, "result", result)?;
+    }
+    File::open(&folder)?.sync_all()?;
+    Ok(folder)
+}
+
+/// Writes delegations that a key of ours signed and the record does not have, and returns their folder. Blocks.
+///
+/// # Errors
+/// The system's.
+pub fn write_delegations(data_dir: &Path, slot: Slot, found: &[SignedDelegation]) -> io::Result<PathBuf> {
+    let folder = data_dir.join("evidence").join(format!("slot-{slot}"));
+    DirBuilder::new().recursive(true).create(&folder)?;
+    for delegation in found {
+        put_named(&folder, "delegation", delegation)?;
     }
     File::open(&folder)?.sync_all()?;
     Ok(folder)

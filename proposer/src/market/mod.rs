@@ -9,6 +9,7 @@ pub mod audit;
 pub mod book;
 mod config;
 pub mod evidence;
+pub mod l1;
 pub mod policy;
 pub mod task;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use earnest_client::ClientError;
-use earnest_protocol::auction::{AuctionOutcome, AuctionRecord, AuctionStatus, Sale};
+use earnest_protocol::auction::{AuctionOutcome, AuctionStatus, Sale};
 use earnest_protocol::objects::{OrderingBid, SignedBid, SignedBidAck};
 use earnest_protocol::signing::SigningError;
 use earnest_protocol::window::Window;
@@ -17,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::allotment::{Market, has_no_auction};
 use super::audit::Verdict;
+use super::l1::Behind;
 use super::policy::{BiddingPolicy, OpenSlot, PlannedBid};
 use crate::delegation_plan::Duty;
 use crate::delegation_record;
 use crate::protected_signer::SignError;
-use crate::sidecar::{Sidecar, now_ms};
+use crate::sidecar::{NetworkClock, Sidecar, now_ms};
 
-/// How often the windows are looked at; first refusal is an eighth of a slot long.
+/// How often the windows are looked at, apart from the closes of our own slots.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How soon a match that did not succeed is tried again: first refusal is an eighth of a slot long.
+const MATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Bids of one slot in the order of their nonces; a match comes after them.
 const NONCES_PER_SLOT: u32 = 16;
 
@@ -51,6 +54,10 @@ enum BidError {
     Signing(#[from] SigningError),
     #[error("the relay is another than configured: it has {what} {theirs}")]
     OtherRelay { what: &'static str, theirs: String },
+    #[error("the relay's terms are not those that our view of L1 has")]
+    OtherTerms,
+    #[error("our view of L1: {0}")]
+    Behind(#[from] Behind),
     #[error("the relay's acknowledgement is not its word on this bid")]
     BadAcknowledgement,
 }
@@ -59,11 +66,19 @@ impl BidError {
     /// Whether the same again is of no use.
     fn is_final(&self) -> bool {
         match self {
-            Self::Relay(error) => !error.is_transient(),
-            Self::Record(_) | Self::Signing(_) => false,
+            Self::Relay(error) => !error.is_transient() && !may_be_behind(error),
+            Self::Record(_) | Self::Signing(_) | Self::OtherTerms | Self::Behind(_) => false,
             Self::OtherRelay { .. } | Self::BadAcknowledgement => true,
         }
     }
+}
+
+/// Codes of a relay whose lookahead, or view of L1, may be behind ours: at the start of an epoch it takes it a moment.
+const BEHIND: [&str; 3] = ["unknown_slot", "not_sequencing", "nothing_for_sale"];
+
+/// Whether a refusal may be another one a moment later.
+fn may_be_behind(error: &ClientError) -> bool {
+    error.refusal().is_some_and(|refusal| BEHIND.contains(&refusal.code.as_str()))
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +110,8 @@ impl MarketTask {
         let follow = async {
             loop {
                 self.round(&mut done).await;
-                tokio::time::sleep(PAUSE).await;
+                let pause = pause(&self.duties.borrow(), &done.matched, now_ms());
+                tokio::time::sleep(pause).await;
             }
         };
         tokio::select! {
@@ -106,7 +122,7 @@ impl MarketTask {
     }
 
     async fn round(&self, done: &mut Done) {
-        let Some(clock) = self.sidecar.clock.get().copied() else { return };
+        let Some(clock) = self.sidecar.clock.get().cloned() else { return };
         let (own, all) = (self.duties.borrow().clone(), self.sequencing.borrow().clone());
         let now = now_ms();
         // An eighth of a slot is left for these, so they go first.
@@ -117,16 +133,20 @@ impl MarketTask {
                 && !done.matched.contains(&slot)
             {
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.first_refusal(duty, &epoch, done).await;
+                let outcome = self.first_refusal(duty, &clock, &epoch, done).await;
                 Self::report(slot, "match", outcome, &mut done.matched);
             }
         }
         for duty in &all {
             let slot = duty.window.slot;
+            // Bids for many slots take longer than first refusal of one; they have until their closes.
+            if is_due(&own, &done.matched, now_ms()) {
+                return;
+            }
             if now < duty.window.close_ms {
                 let is_own = own.iter().any(|ours| ours.place() == duty.place());
                 let epoch = clock.slots.slots_of(clock.slots.epoch_of(slot.0));
-                let outcome = self.bid(&duty.window, is_own, &epoch, done).await;
+                let outcome = self.bid(duty, is_own, &clock, &epoch, done).await;
                 Self::report(slot, "bid", outcome, &mut done.considered);
             }
         }
@@ -135,7 +155,7 @@ impl MarketTask {
         done.forget(current, &decided);
         for slot in decided {
             if done.looked_back.insert(slot) {
-                self.look_back(slot).await;
+                self.look_back(slot, &clock).await;
             }
         }
     }
@@ -160,15 +180,16 @@ impl MarketTask {
     /// Bids for a slot once; what the relay did not acknowledge is posted again. True once nothing is left to do.
     async fn bid(
         &self,
-        window: &Window,
+        duty: &Duty,
         own: bool,
+        clock: &NetworkClock,
         epoch: &std::ops::Range<u64>,
         done: &mut Done,
     ) -> Result<bool, BidError> {
-        let slot = window.slot;
+        let (window, slot) = (&duty.window, duty.window.slot);
         let is_new = self.market.book.lock().bids(slot).next().is_none();
         if is_new && !done.considered.contains(&slot) {
-            let sale = match self.sale(slot).await {
+            let sale = match self.sale(duty, clock).await {
                 Ok(sale) => sale,
                 Err(BidError::Relay(error)) if has_no_auction(&error) => return Ok(true),
                 Err(error) => return Err(error),
@@ -185,33 +206,44 @@ impl MarketTask {
     async fn first_refusal(
         &self,
         duty: &Duty,
+        clock: &NetworkClock,
         epoch: &std::ops::Range<u64>,
         done: &mut Done,
     ) -> Result<bool, BidError> {
         let slot = duty.window.slot;
         let is_new = !self.market.book.lock().bids(slot).any(|(_, booked)| booked.is_match());
         if is_new {
-            let record: AuctionRecord = match self.market.relay.auction(slot.0).await {
+            let record = match self.market.auction(slot).await {
                 Ok(record) => record,
                 Err(error) if has_no_auction(&error) => return Ok(true),
                 Err(error) => return Err(error.into()),
             };
-            let Some(outcome) = record.outcome.filter(|_| record.status == AuctionStatus::Closed) else {
+            let Some(outcome) = record.outcome.as_ref().filter(|_| record.status == AuctionStatus::Closed)
+            else {
                 return Ok(record.status != AuctionStatus::Open);
             };
+            // Winners that are none would have us pay what nobody bid.
+            let facts = self.market.facts(duty, clock)?;
+            let findings = self.market.findings(&record, duty, facts).await;
+            if !findings.is_empty() {
+                self.market.accuse(slot, Some(&record), &findings).await;
+                return Ok(true);
+            }
             let policy = &*self.market.policy;
-            let matches = wanted(policy, &outcome, self.market.account.address(), self.left(epoch));
+            let matches = wanted(policy, outcome, self.market.account.address(), self.left(epoch));
             self.book(&duty.window, "match", NONCES_PER_SLOT, &matches).await?;
         }
         self.post_all(slot, &mut done.refused).await
     }
 
     /// Whether the relay still shows the result that it showed before.
-    async fn look_back(&self, slot: Slot) {
+    async fn look_back(&self, slot: Slot, clock: &NetworkClock) {
         let duty = self.sequencing.borrow().iter().find(|duty| duty.window.slot == slot).copied();
-        let (Some(duty), Ok(record)) = (duty, self.market.relay.auction(slot.0).await) else { return };
-        if let Verdict::Wrong(findings) = self.market.judge(&record, &duty) {
-            self.market.accuse(&record, &findings).await;
+        let (Some(duty), Ok(record)) = (duty, self.market.auction(slot).await) else { return };
+        // What L1 said at that time may be forgotten by now; what was signed was judged by it.
+        let facts = self.market.facts(&duty, clock).unwrap_or_default();
+        if let Verdict::Wrong(findings) = self.market.judge(&record, &duty, facts).await {
+            self.market.accuse(slot, Some(&record), &findings).await;
         }
     }
 
@@ -221,8 +253,8 @@ impl MarketTask {
         budget.saturating_sub(self.market.book.lock().at_stake(Slot(epoch.start), Slot(epoch.end)))
     }
 
-    async fn sale(&self, slot: Slot) -> Result<Sale, BidError> {
-        let rollups = self.market.relay.rollups(slot.0).await?;
+    async fn sale(&self, duty: &Duty, clock: &NetworkClock) -> Result<Sale, BidError> {
+        let rollups = self.market.relay.rollups(duty.window.slot.0).await?;
         let relay = self.market.relay_address();
         let other = |what, theirs| Err(BidError::OtherRelay { what, theirs });
         if rollups.relay != relay {
@@ -234,7 +266,11 @@ impl MarketTask {
         if rollups.network != self.market.network {
             return other("chain id", rollups.network.chain_id.to_string());
         }
-        Ok(Sale::of(&rollups.rollups, relay))
+        let theirs = Sale::of(&rollups.rollups, relay);
+        match self.market.facts(duty, clock)?.sale(relay) {
+            Some(ours) if ours != theirs => Err(BidError::OtherTerms),
+            _ => Ok(theirs),
+        }
     }
 
     /// Makes bids durable, all or none, to be posted afterwards.
@@ -357,6 +393,22 @@ fn wanted(
         .collect()
 }
 
+/// Whether first refusal of a slot of ours runs that was not made use of.
+fn is_due(own: &[Duty], matched: &BTreeSet<Slot>, now: u64) -> bool {
+    let to_match = own.iter().map(|duty| duty.window).filter(|window| !matched.contains(&window.slot));
+    to_match.into_iter().any(|window| window.close_ms <= now && now < window.first_refusal_ms)
+}
+
+/// How long nothing need be looked at: never beyond the close of a slot of ours.
+fn pause(own: &[Duty], matched: &BTreeSet<Slot>, now: u64) -> Duration {
+    if is_due(own, matched, now) {
+        return MATCH_PAUSE;
+    }
+    let closes = own.iter().map(|duty| duty.window.close_ms).filter(|close_ms| *close_ms > now);
+    let next = closes.min().map(|close_ms| Duration::from_millis(close_ms.saturating_sub(now)));
+    next.map_or(PAUSE, |next| next.min(PAUSE))
+}
+
 #[cfg(test)]
 mod tests {
     use alloy_primitives::FixedBytes;
@@ -399,6 +451,44 @@ mod tests {
         let hash = B256::from(U256::from(rollup * 1_000 + wei));
         let ack = Signed::new(BidAck { bid_hash: hash, received_at_ms: 0 }, FixedBytes::ZERO);
         PublishedBid { hash, bid: SignedBid { message, signature: FixedBytes::ZERO }, ack, excluded: None }
+    }
+
+    #[test]
+    fn a_relay_that_is_behind_is_asked_again() {
+        let refused = |status, code: &str| {
+            let body = format!(r#"{{"code":"{code}","message":""}}"#);
+            let refusal = earnest_client::Refusal::read(status, None, body.as_bytes());
+            BidError::Relay(ClientError::Refused(Box::new(refusal))).is_final()
+        };
+        for code in BEHIND {
+            assert!(!refused(400, code), "{code}");
+        }
+        assert!(refused(400, "bad_signature") && !refused(503, "not_ready"));
+    }
+
+    #[test]
+    fn no_first_refusal_is_slept_through() {
+        let duty = |slot: u64, close_ms: u64| Duty {
+            key: FixedBytes::ZERO,
+            window: Window {
+                slot: Slot(slot),
+                close_ms,
+                first_refusal_ms: close_ms + 250,
+                start_ms: close_ms + 4_000,
+                seal_ms: close_ms + 6_000,
+                constraint_cutoff_ms: close_ms + 6_300,
+                slot_ms: close_ms + 7_000,
+            },
+        };
+        let own = [duty(8, 1_000), duty(9, 3_000)];
+        let none = BTreeSet::new();
+        for (now, ms) in
+            [(0, 250), (749, 250), (900, 100), (1_000, 50), (1_249, 50), (1_250, 250), (2_999, 1)]
+        {
+            assert_eq!(pause(&own, &none, now), Duration::from_millis(ms), "{now}");
+        }
+        assert_eq!(pause(&own, &BTreeSet::from([Slot(8)]), 1_000), PAUSE, "it was matched");
+        assert_eq!(pause(&[], &none, 1_000), PAUSE);
     }
 
     #[test]

@@ -23,6 +23,12 @@ use crate::network::NETWORK;
 
 pub(crate) const SLOTS_PER_EPOCH: u64 = 8;
 pub(crate) const SECONDS_PER_SLOT: u64 = 12;
+const DENEB: [u8; 4] = [0x50, 0, 0, 0];
+
+/// The domain that blocks are signed in.
+pub(crate) fn proposer_domain() -> B256 {
+    earnest_builder_types::domain::beacon_proposer_domain(DENEB, B256::ZERO)
+}
 
 #[derive(Clone)]
 pub(crate) struct BeaconStandIn {
@@ -67,7 +73,12 @@ impl BeaconStandIn {
 
     /// Waits until the block of a slot was asked for.
     pub(crate) async fn until_asked_for(&self, slot: u64) {
-        self.asked.subscribe().wait_for(|asked| asked.contains(&slot)).await.unwrap();
+        let mut asked = self.asked.subscribe();
+        let waiting = asked.wait_for(|asked| asked.contains(&slot));
+        tokio::time::timeout(std::time::Duration::from_secs(30), waiting)
+            .await
+            .expect("asked in time")
+            .unwrap();
     }
 
     /// Nobody of ours proposes anything any more.
@@ -81,6 +92,8 @@ async fn spec() -> Json<Value> {
         "SECONDS_PER_SLOT": SECONDS_PER_SLOT.to_string(),
         "SLOTS_PER_EPOCH": SLOTS_PER_EPOCH.to_string(),
         "DEPOSIT_CHAIN_ID": NETWORK.chain_id.to_string(),
+        "DENEB_FORK_EPOCH": "0",
+        "DENEB_FORK_VERSION": alloy_primitives::hex::encode_prefixed(DENEB),
         "GENESIS_FORK_VERSION": alloy_primitives::hex::encode_prefixed(NETWORK.genesis_fork_version),
     }}))
 }

@@ -11,6 +11,7 @@ use earnest_builder_types::{
 
 use earnest_proposer::ValidatorConfig;
 
+use crate::beacon_stand_in::proposer_domain;
 use crate::deliveries::payload_json;
 use crate::network::{Cast, SLOT, Sidecar, block, earnest, json, mev_boost, nobody};
 use crate::relay_stand_in::{RelayStandIn, Says};
@@ -36,7 +37,7 @@ pub(crate) fn signed_block(cast: &Cast, bid: &SignedBuilderBid) -> SignedBlinded
         ExecutionRequests::default(),
     )
     .unwrap()
-    .sign(&cast.proposer, B256::ZERO)
+    .sign(&cast.proposer, proposer_domain())
 }
 
 fn taken(body: &str) -> Says {

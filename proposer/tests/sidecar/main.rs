@@ -7,11 +7,13 @@
     clippy::panic
 )]
 
+mod attacks;
 mod beacon_stand_in;
 mod blocks;
 mod breaker;
 mod delegations;
 mod deliveries;
+mod execution_stand_in;
 mod headers;
 mod market;
 mod network;

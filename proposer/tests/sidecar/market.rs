@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256};
+use earnest_chain::RegistryConfig;
+use earnest_chain::registry::Event;
 use earnest_proposer::market::{FirstRefusal, MarketConfig, RollupValue, SetBonus, Slots};
 use earnest_proposer::{Running, delegation_record, start_with_signer};
 use earnest_protocol::auction::{
@@ -23,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::beacon_stand_in::{SECONDS_PER_SLOT, SLOTS_PER_EPOCH};
 use crate::delegations::{OURS, ROUTE, Stage, open, receipts, stop};
+use crate::execution_stand_in::ExecutionStandIn;
 use crate::network::{NETWORK, config, earnest};
 use crate::relay_stand_in::{Heard, RelayStandIn, Says};
 
 const BIDS: &str = "market/bids";
 const AUCTIONS: &str = "market/auctions";
+const MATCH: &str = "/match";
 const ROLLUPS: &str = "ordering/v1/rollups";
 const DOMAIN: MarketDomain = MarketDomain { chain_id: NETWORK.chain_id, market: Address::repeat_byte(0x3a) };
 const ROOT: B256 = B256::repeat_byte(0x11);
@@ -62,7 +66,7 @@ fn registrations(stage: &Stage) -> Vec<RollupRegistration> {
 
 fn window(stage: &Stage) -> Window {
     Timing::new(stage.genesis_s * 1000, SECONDS_PER_SLOT * 1000, SLOTS_PER_EPOCH)
-        .window(Slot(OURS), None)
+        .window(Slot(OURS), stage.previous)
         .unwrap()
 }
 
@@ -151,6 +155,14 @@ fn says<T: serde::Serialize>(value: &T) -> Says {
 }
 
 async fn run(stage: &Stage, change: impl FnOnce(&mut MarketConfig)) -> (Running, CancellationToken) {
+    run_on(stage, None, change).await
+}
+
+async fn run_on(
+    stage: &Stage,
+    registry: Option<RegistryConfig>,
+    change: impl FnOnce(&mut MarketConfig),
+) -> (Running, CancellationToken) {
     let source = earnest(&stage.relay.url, stage.cast.relay.public_key());
     let mut config = config(stage.directory.path(), stage.beacon.url.clone(), vec![source.clone()]);
     config.gateway = Some(stage.cast.gateway());
@@ -174,6 +186,7 @@ async fn run(stage: &Stage, change: impl FnOnce(&mut MarketConfig)) -> (Running,
     };
     change(&mut market);
     config.market = Some(market);
+    config.registry = registry;
     let token = CancellationToken::new();
     (start_with_signer(config, stage.cast.signer(), token.clone()).await.unwrap(), token)
 }
@@ -350,6 +363,136 @@ async fn an_auction_that_does_not_hold_is_not_signed_and_leaves_evidence() {
     }
 }
 
+/// What L1 says of both operators and both rollups, for the changes of a test.
+fn on_l1(stage: &Stage) -> Vec<Event> {
+    let operator = |root, owner: &EcdsaSecret, keys: Vec<_>, committer| {
+        [
+            Event::Registered { root, owner: owner.address(), collateral: U256::from(1), keys: keys.into() },
+            Event::OptedIn { root, committer },
+            Event::RelayNamed { root, relay: stage.cast.relay_account.address() },
+        ]
+    };
+    let ours = operator(ROOT, &account(), vec![stage.cast.proposer.public_key()], stage.cast.committer);
+    let theirs = operator(B256::repeat_byte(0x22), &rival(), Vec::new(), RIVALS_COMMITTER);
+    let rollups = registrations(stage).into_iter().map(|terms| Event::RollupUpdated {
+        rollup: terms.rollup_id,
+        from: Slot(0),
+        terms: Some(Box::new(terms)),
+    });
+    ours.into_iter().chain(theirs).chain(rollups).collect()
+}
+
+const RIVALS_COMMITTER: Address = Address::repeat_byte(0xc1);
+
+/// The auction of an honest relay in which both operators bid, each with its own committer.
+fn auction_of_both(stage: &Stage) -> AuctionRecord {
+    let ours = bid(stage, &account(), &[42], 50, 0);
+    let mut theirs = bid(stage, &rival(), &[43], 25, 0).message;
+    theirs.committer = RIVALS_COMMITTER;
+    let theirs = SignedBid::sign(theirs, &rival(), &DOMAIN).unwrap();
+    let mut record = auction(stage, &[ours, theirs]);
+    let outcome = record.outcome.as_mut().unwrap();
+    outcome.proposer_operator = outcome.operators.iter().copied().find(|one| one.registration_root == ROOT);
+    record
+}
+
+/// Blocks in epochs 0 and 1, and a recent one.
+async fn chain(stage: &Stage) -> ExecutionStandIn {
+    let at = |slot: u64| stage.genesis_s + slot * SECONDS_PER_SLOT;
+    let chain = ExecutionStandIn::start(at(0)).await;
+    chain.block(at(SLOTS_PER_EPOCH)).block(at(2 * SLOTS_PER_EPOCH + 2));
+    chain
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_registry_the_relays_word_on_operators_and_terms_counts_for_nothing() {
+    type Change = fn(&mut Vec<Event>, &mut AuctionRecord);
+    let table: [(&str, Option<&str>, Change); 8] = [
+        ("as L1 has it", None, |_, _| {}),
+        (
+            "an operator that nobody knows",
+            Some("no operator is opted in under registration 0x2222"),
+            |l1, _| {
+                l1.drain(3..6);
+            },
+        ),
+        ("another committer", Some("the operator's committer is 0x99"), |l1, _| {
+            l1[4] = Event::OptedIn { root: B256::repeat_byte(0x22), committer: Address::repeat_byte(0x99) };
+        }),
+        ("another account", Some("the operator's owner is 0x98"), |l1, _| {
+            let Event::Registered { owner, .. } = &mut l1[3] else { panic!("no registration") };
+            *owner = Address::repeat_byte(0x98);
+        }),
+        ("another reserve", Some("what is for sale"), |l1, _| reserve(l1, 49)),
+        ("a reserve above the bid", Some("below the reserves"), |l1, _| reserve(l1, 51)),
+        ("a rollup that nobody knows", Some("rollup 43 does not sell this slot here"), |l1, _| {
+            l1.pop();
+        }),
+        ("another operator of the proposer", Some("the proposer's operator"), |_, record| {
+            let outcome = record.outcome.as_mut().unwrap();
+            outcome.proposer_operator =
+                outcome.operators.iter().copied().find(|one| one.registration_root != ROOT);
+        }),
+    ];
+    for (name, wrong, change) in table {
+        let stage = Stage::set().await;
+        stage.relay.says(ROUTE, receipts(&stage.cast.relay_account, 1));
+        acknowledged(&stage, &bid(&stage, &account(), &[42], 50, 0));
+        let (mut l1, mut record) = (on_l1(&stage), auction_of_both(&stage));
+        change(&mut l1, &mut record);
+        stage.relay.says(AUCTIONS, says(&record));
+        let chain = chain(&stage).await;
+        chain.checkpoint(stage.directory.path(), DOMAIN.market, &l1);
+        let running = run_on(&stage, Some(chain.config(DOMAIN.market)), |_| {}).await;
+        match wrong {
+            None => {
+                let posts = stage.relay.wait_for(ROUTE, 1).await;
+                let signed: SignedDelegation = serde_json::from_slice(&posts[0].body).unwrap();
+                assert_eq!(signed.message.allocation().unwrap().entries.len(), 2, "{name}");
+                stop(running).await;
+                assert!(!stage.directory.path().join("evidence").exists(), "{name}");
+            }
+            Some(words) => {
+                let files = evidence(&stage).await;
+                stop(running).await;
+                assert!(stage.relay.heard(ROUTE).is_empty(), "{name}");
+                let (_, path) = files.iter().find(|(kind, _)| kind == "findings").unwrap();
+                let text = std::fs::read_to_string(path).unwrap();
+                assert!(text.contains(words), "{name}: {text}");
+            }
+        }
+    }
+}
+
+/// Changes rollup 42's reserve on L1.
+fn reserve(l1: &mut [Event], wei: u64) {
+    let Event::RollupUpdated { terms: Some(terms), .. } = &mut l1[6] else { panic!("no terms") };
+    terms.reserve_wei = Wei(U256::from(wei));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_l1_is_not_known_nothing_is_signed_and_nobody_is_accused() {
+    // The window of the second of two slots of ours is open long after the reference block.
+    let mut stage = Stage::set_at(OURS - 4).await;
+    stage.previous = Some(Slot(OURS - 2));
+    stage.beacon.proposes(OURS - 2, stage.cast.proposer.public_key());
+    stage.relay.says(ROUTE, receipts(&stage.cast.relay_account, 1));
+    acknowledged(&stage, &bid(&stage, &account(), &[42], 50, 0));
+    stage.relay.says(AUCTIONS, says(&auction_of_both(&stage)));
+    // Who is opted in is known, and no block of the last epoch.
+    let at = |slot: u64| stage.genesis_s + slot * SECONDS_PER_SLOT;
+    let chain = ExecutionStandIn::start(at(0)).await;
+    chain.block(at(SLOTS_PER_EPOCH)).block(at(2 * SLOTS_PER_EPOCH));
+    chain.checkpoint(stage.directory.path(), DOMAIN.market, &on_l1(&stage));
+    let running = run_on(&stage, Some(chain.config(DOMAIN.market)), |_| {}).await;
+    stage.relay.wait_for(AUCTIONS, 3).await;
+    assert!(stage.relay.heard(ROUTE).is_empty());
+    chain.block(at(OURS - 4));
+    stage.relay.wait_for(ROUTE, 1).await;
+    stop(running).await;
+    assert!(!stage.directory.path().join("evidence").exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_results_of_one_slot_are_seen_across_a_restart() {
     let stage = Stage::set().await;
@@ -396,4 +539,126 @@ async fn nothing_sold_is_nothing_delegated_and_a_late_result_is_waited_for() {
     stage.relay.wait_for(AUCTIONS, 1).await;
     stop(running).await;
     assert!(stage.relay.heard(ROUTE).is_empty());
+}
+
+/// The same auction at its close, before first refusal.
+fn closed(record: &AuctionRecord) -> AuctionRecord {
+    let mut closed = record.clone();
+    closed.status = AuctionStatus::Closed;
+    let outcome = closed.outcome.as_mut().unwrap();
+    (outcome.allocation, outcome.result) = (None, None);
+    closed
+}
+
+/// Our slot's auction closes at the start of this one.
+const CLOSE: u64 = 2 * SLOTS_PER_EPOCH + 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_winner_of_others_is_matched_and_the_match_is_durable_before_it_is_posted() {
+    let stage = Stage::set_before(CLOSE, 3).await;
+    sells(&stage.relay, &stage);
+    let winner = bid(&stage, &rival(), &[42], 30, 0);
+    stage.relay.says(AUCTIONS, says(&closed(&auction(&stage, std::slice::from_ref(&winner)))));
+    // The relay never answers: what is in the record was there when the match went out.
+    stage.relay.says(MATCH, Says::Silence);
+    let refusing = |market: &mut MarketConfig| {
+        market.first_refusal = FirstRefusal::IfWorth;
+        market.slots = Slots::Own;
+    };
+    let running = run(&stage, refusing).await;
+    let posted = stage.relay.wait_for(MATCH, 1).await;
+    stop(running).await;
+    let posted: SignedBid = serde_json::from_slice(&posted[0].body).unwrap();
+    posted.verify(&DOMAIN).unwrap();
+    assert_eq!(posted.message.matches, winner.message.hash(&DOMAIN));
+    assert_eq!(posted.message.account, account().address());
+    assert_eq!(
+        (&posted.message.rollup_ids, posted.message.amount_wei),
+        (&winner.message.rollup_ids, winner.message.amount_wei)
+    );
+    let journal = open(stage.directory.path());
+    let book = delegation_record::restore_market(&journal, DOMAIN).unwrap();
+    assert!(book.unacknowledged(Slot(OURS)).contains(&posted));
+    journal.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_winner_that_nobody_bid_is_not_matched() {
+    let stage = Stage::set_before(CLOSE, 3).await;
+    sells(&stage.relay, &stage);
+    acknowledged(&stage, &bid(&stage, &account(), &[43], 25, 0));
+    let mut record = closed(&auction(
+        &stage,
+        &[bid(&stage, &account(), &[43], 25, 0), bid(&stage, &rival(), &[42], 30, 0)],
+    ));
+    // Dearer than what its bidder signed.
+    let outcome = record.outcome.as_mut().unwrap();
+    let forged = outcome.bids.iter_mut().find(|one| one.bid.message.account == rival().address()).unwrap();
+    forged.bid.message.amount_wei = Wei(U256::from(50));
+    let hash = forged.bid.message.hash(&DOMAIN);
+    (forged.hash, forged.ack.message.bid_hash) = (hash, hash);
+    outcome.winners = outcome.bids.iter().map(|one| one.hash).collect();
+    stage.relay.says(AUCTIONS, says(&record));
+    let running = run(&stage, |market| market.first_refusal = FirstRefusal::IfWorth).await;
+    let files = evidence(&stage).await;
+    stop(running).await;
+    assert!(stage.relay.heard(MATCH).is_empty());
+    let (_, path) = files.iter().find(|(kind, _)| kind == "findings").unwrap();
+    assert!(std::fs::read_to_string(path).unwrap().contains("is counted: signature"));
+}
+
+/// A relay that has our bid, by its own word, and says that there is no auction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledged_bid_without_an_auction_leaves_evidence_until_there_is_one() {
+    let stage = Stage::set().await;
+    stage.relay.says(ROUTE, receipts(&stage.cast.relay_account, 1));
+    let ours = bid(&stage, &account(), &[42], 50, 0);
+    acknowledged(&stage, &ours);
+    stage.relay.says(AUCTIONS, Says::Json(404, br#"{"code":"nothing_for_sale","message":"no"}"#.to_vec()));
+    let running = run(&stage, |_| {}).await;
+    let folder = stage.directory.path().join(format!("evidence/slot-{OURS}"));
+    let written = async {
+        loop {
+            let files = std::fs::read_dir(&folder).into_iter().flatten().map(|file| file.unwrap().path());
+            let text: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+            if text.contains("is left out") && text.contains("\"ack\"") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), written).await.unwrap();
+    assert!(stage.relay.heard(ROUTE).is_empty());
+    stage.relay.says(AUCTIONS, says(&auction(&stage, &[ours])));
+    stage.relay.wait_for(ROUTE, 1).await;
+    stop(running).await;
+}
+
+/// A receipt from after the window's start binds nobody: it is said, and the slot stays constrained, for somebody has the delegation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_that_is_dated_too_late_is_kept_and_the_slot_stays_constrained() {
+    let stage = Stage::set().await;
+    stage.relay.says(ROUTE, receipts(&stage.cast.relay_account, window(&stage).start_ms));
+    stage.relay.says(AUCTIONS, says(&auction(&stage, &[bid(&stage, &rival(), &[42], 30, 0)])));
+    let running = run(&stage, |_| {}).await;
+    stage.relay.wait_for(ROUTE, 1).await;
+    let url = running.0.url().unwrap();
+    let said = async {
+        loop {
+            let metrics = reqwest::get(url.join("metrics").unwrap()).await.unwrap().text().await.unwrap();
+            if metrics.contains("earnest_proposer_delegation_failures_total{step=\"deliver\"}") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), said).await.unwrap();
+    let path = format!(
+        "eth/v1/builder/header/{OURS}/{}/{}",
+        crate::network::PARENT,
+        stage.cast.proposer.public_key()
+    );
+    assert_eq!(reqwest::get(url.join(&path).unwrap()).await.unwrap().status(), 204);
+    stop(running).await;
+    assert_eq!(stage.relay.heard(ROUTE).len(), 1, "asked once: another post changes no date");
+    assert_eq!(stage.relay.heard("relay/constraints").len(), 1);
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256};
 use earnest_builder_types::bls::SecretKey;
-use earnest_builder_types::proofs::{TransactionTree, transactions_root};
+use earnest_builder_types::proofs::TransactionTree;
 use earnest_builder_types::{
-    BlsPublicKey, BlsSignature, BuilderBid, ExecutionPayloadHeader, ExecutionPayloadHeaderDeneb,
-    ExecutionRequests, KzgCommitments, SignedBuilderBid, Versioned, domain,
+    BlsPublicKey, BlsSignature, BuilderBid, ExecutionPayload, ExecutionPayloadDeneb, ExecutionRequests,
+    KzgCommitments, SignedBuilderBid, Transactions, Versioned, domain,
 };
 use earnest_client::{HeaderWithProofs, install_tls_provider};
 use earnest_journal::{Journal, Options};
@@ -113,7 +113,16 @@ pub(crate) fn bid_at(
     block: &[Bytes],
     timestamp: u64,
 ) -> SignedBuilderBid {
-    let header = ExecutionPayloadHeader::Deneb(ExecutionPayloadHeaderDeneb {
+    let header = payload_at(value, parent_hash, block, timestamp).to_header();
+    let (commitments, requests) = (KzgCommitments::default(), ExecutionRequests::default());
+    BuilderBid::new(header, commitments, requests, U256::from(value), relay.public_key())
+        .unwrap()
+        .sign(relay, domain::builder_domain(NETWORK.genesis_fork_version))
+}
+
+/// The payload of the block that [`bid_at`] is for.
+pub(crate) fn payload_at(value: u64, parent_hash: B256, block: &[Bytes], timestamp: u64) -> ExecutionPayload {
+    ExecutionPayload::Deneb(ExecutionPayloadDeneb {
         parent_hash,
         fee_recipient: Address::ZERO,
         state_root: B256::ZERO,
@@ -127,15 +136,11 @@ pub(crate) fn bid_at(
         extra_data: Default::default(),
         base_fee_per_gas: U256::from(7),
         block_hash: B256::from(U256::from(value)),
-        transactions_root: transactions_root(block),
-        withdrawals_root: B256::ZERO,
+        transactions: Transactions::new(block.to_vec()).unwrap(),
+        withdrawals: Default::default(),
         blob_gas_used: 0,
         excess_blob_gas: 0,
-    });
-    let (commitments, requests) = (KzgCommitments::default(), ExecutionRequests::default());
-    BuilderBid::new(header, commitments, requests, U256::from(value), relay.public_key())
-        .unwrap()
-        .sign(relay, domain::builder_domain(NETWORK.genesis_fork_version))
+    })
 }
 
 pub(crate) fn json(bid: &SignedBuilderBid) -> Vec<u8> {

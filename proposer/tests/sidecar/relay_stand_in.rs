@@ -26,6 +26,12 @@ pub(crate) enum Says {
     Bare(Vec<u8>),
     /// This body as SSZ of a fork.
     Ssz(Vec<u8>, &'static str),
+    /// This body with status 200, this content type and this fork, whatever it is.
+    Named(Vec<u8>, &'static str, &'static str),
+    /// A redirect to this path of the same server.
+    Elsewhere(&'static str),
+    /// This status and body, JSON, with one more header.
+    With(u16, Vec<u8>, &'static str, &'static str),
     /// Nothing, for ever.
     Silence,
     /// The start of an answer, and then nothing.
@@ -56,7 +62,9 @@ pub(crate) struct RelayStandIn {
 }
 
 /// Routes by the part of the path that tells them apart.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 13] = [
+    "/match",
+    "relay/delegations",
     "market/bids",
     "market/auctions",
     "ordering/v1/rollups",
@@ -113,12 +121,29 @@ async fn answer(State(relay): State<RelayStandIn>, request: Request<Body>) -> Re
     relay.heard.send_modify(|heard| heard.push(Heard { route, content_type, body: body.clone() }));
     let says = relay.says.lock().get(route).cloned();
     match says {
+        // A relay that knows of none.
+        None if route == "relay/delegations" => respond(200, "application/json", b"[]".to_vec()),
         None => respond(204, "application/json", Vec::new()),
         Some(Says::Json(status, body)) => respond(status, "application/json", body),
         Some(Says::Bare(body)) => Response::new(Body::from(body)),
         Some(Says::Ssz(body, fork)) => {
             let mut response = respond(200, "application/octet-stream", body);
             response.headers_mut().insert("eth-consensus-version", fork.parse().unwrap());
+            response
+        }
+        Some(Says::Named(body, content_type, fork)) => {
+            let mut response = respond(200, content_type, body);
+            response.headers_mut().insert("eth-consensus-version", fork.parse().unwrap());
+            response
+        }
+        Some(Says::Elsewhere(path)) => {
+            let mut response = respond(307, "application/json", Vec::new());
+            response.headers_mut().insert("location", path.parse().unwrap());
+            response
+        }
+        Some(Says::With(status, body, name, value)) => {
+            let mut response = respond(status, "application/json", body);
+            response.headers_mut().insert(name, value.parse().unwrap());
             response
         }
         Some(Says::Silence) => std::future::pending().await,

@@ -3,8 +3,9 @@
 use crate::{
     api::{blocking, openapi::schemas, read},
     events::{ConstraintsTaken, Event},
+    held::Required,
     relay::Relay,
-    rules::{ConstraintContext, Refusal, check_constraints, check_right},
+    rules::{ConstraintContext, Refusal, check_again, check_constraints},
     views::HeldConstraints,
 };
 use alloy_primitives::Bytes;
@@ -38,7 +39,7 @@ const TYPES: [u64; 1] = [1];
             status = 400,
             description = "`constraint_late`, `no_delegation`, `not_delegate`, `bad_signature`, `no_constraints`, \
                            `too_many_constraints`, `unknown_constraint_type`, `bad_constraint`, `constraint_not_allowed`, \
-                           `too_many_receivers`, `gas_share_exceeded`; 400 for what are no signed constraints",
+                           `constraint_conflict`, `too_many_receivers`, `gas_share_exceeded`; 400 for what are no signed constraints",
             body = schemas::Problem,
         ),
         (status = 406, description = "JSON is not accepted", body = schemas::Problem),
@@ -96,26 +97,30 @@ fn decode(body: &[u8]) -> Result<ConstraintsBody, serde_json::Error> {
 
 /// What costs is checked first; from then on everything is done to the end, also if the one who asked goes away.
 async fn hold(relay: &Arc<Relay>, signed: SignedConstraints) -> Result<SignedConstraintReceipt, ApiError> {
-    if find(relay, &signed.message).is_none() {
-        let checker = Arc::clone(relay);
-        let signed = signed.clone();
-        blocking(move || judge(&checker, &signed, check_constraints)).await??;
+    if let Some(held) = find(relay, &signed.message) {
+        return required(relay, held).await;
     }
+    let checker = Arc::clone(relay);
+    let (signed, needed) = blocking(move || {
+        judge(&checker, &signed, |context| check_constraints(&signed, context)).map(|needed| (signed, needed))
+    })
+    .await??;
     let holder = Arc::clone(relay);
-    let held = relay.tasks.detach(async move { hold_checked(&holder, signed).await });
+    let held = relay.tasks.detach(async move { hold_checked(&holder, signed, &needed).await });
     held.await.map_err(|_| ApiError::internal())?
 }
 
 async fn hold_checked(
     relay: &Arc<Relay>,
     signed: SignedConstraints,
+    needed: &[Required],
 ) -> Result<SignedConstraintReceipt, ApiError> {
     let slot = signed.message.slot;
     let deciding = relay.ledger.deciding().await;
     let held = match find(relay, &signed.message) {
         Some(held) => held,
         None => {
-            judge(relay, &signed, check_right)?;
+            judge(relay, &signed, |context| check_again(&signed, needed, context))?;
             let taken = ConstraintsTaken { received_at_ms: relay.now_ms(), constraints: signed };
             if taken.received_at_ms >= relay.cutoff_ms(slot.0) {
                 return Err(Refusal::Late(slot).into());
@@ -132,6 +137,15 @@ async fn hold_checked(
         }
     };
     drop(deciding);
+    required(relay, held).await
+}
+
+/// The receipt of constraints that are durable, once they are required of every block.
+async fn required(
+    relay: &Arc<Relay>,
+    held: Arc<HeldConstraints>,
+) -> Result<SignedConstraintReceipt, ApiError> {
+    let slot = held.taken.constraints.message.slot;
     // From here on no block without them is offered; only then a receipt says so, the first one or another.
     let (requiring, new) = (Arc::clone(relay), Arc::clone(&held));
     let required = move || {
@@ -150,11 +164,11 @@ fn find(relay: &Relay, message: &ConstraintsMessage) -> Option<Arc<HeldConstrain
     held.into_iter().find(|held| held.taken.constraints.message == *message)
 }
 
-fn judge(
+fn judge<T>(
     relay: &Relay,
     signed: &SignedConstraints,
-    check: fn(&SignedConstraints, &ConstraintContext<'_>) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+    check: impl FnOnce(&ConstraintContext<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let slot = signed.message.slot.0;
     let proposer = relay.duties.read().proposer(slot);
     if proposer.is_none() && !relay.knows_proposers() {
@@ -166,13 +180,15 @@ fn judge(
     // What binds nobody takes nothing from anyone.
     messages.retain(|held| {
         let message = &held.taken.constraints.message;
-        views.dropped(held).is_none()
-            && message.proposer == signed.message.proposer
-            && message.delegate == signed.message.delegate
+        views.dropped(held).is_none() && message.proposer == signed.message.proposer
     });
     drop(views);
     let chain_id = relay.config.network.chain_id;
-    let held = messages.iter().flat_map(|held| held.required(chain_id));
+    let all = messages.iter().flat_map(|held| held.required(chain_id));
+    let calls: HashMap<_, _> = all.map(|required| (required.place(), required.call)).collect();
+    let own =
+        messages.iter().filter(|held| held.taken.constraints.message.delegate == signed.message.delegate);
+    let held = own.flat_map(|held| held.required(chain_id));
     let held: HashMap<&Bytes, u64> = held.map(|required| (&required.raw, required.gas_limit)).collect();
     let context = ConstraintContext {
         network: &relay.config.network,
@@ -183,18 +199,24 @@ fn judge(
         max: relay.config.bounds.constraints_per_slot,
         gas_limit: relay.registered_gas_limit(&signed.message.proposer),
         held: &held,
+        calls: &calls,
     };
-    check(signed, &context)
+    check(&context)
 }
 
 /// The relay's word on constraints that are durable by now.
 pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedConstraintReceipt, ApiError> {
     let message = &held.taken.constraints.message;
     let dropped = relay.ledger.views().dropped(held);
-    let (status, name) = match dropped {
-        Some(_) => (ConstraintStatus::Dropped, "dropped"),
-        None => (ConstraintStatus::Held, "held"),
+    let [as_held, as_dropped] = &held.receipts;
+    let (status, name, signed) = match dropped {
+        Some(_) => (ConstraintStatus::Dropped, "dropped", as_dropped),
+        None => (ConstraintStatus::Held, "held", as_held),
     };
+    // Anyone may ask, as often as they like: what was signed once is not signed again.
+    if let Some(receipt) = signed.get() {
+        return Ok(receipt.clone());
+    }
     let receipt = ConstraintReceipt {
         slot: message.slot,
         constraints_hash: held.hash,
@@ -202,8 +224,9 @@ pub(super) fn receipt(relay: &Relay, held: &HeldConstraints) -> Result<SignedCon
         status,
     };
     metrics::counter!("earnest_relay_constraint_receipts_total", "status" => name).increment(1);
-    SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
-        .map_err(|_| ApiError::internal())
+    let receipt = SignedConstraintReceipt::sign(receipt, &relay.ecdsa, &relay.config.network)
+        .map_err(|_| ApiError::internal())?;
+    Ok(signed.get_or_init(|| receipt).clone())
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn check(relay: &Relay, delegation: &SignedDelegation) -> Result<(), Refusal> {
         proposer,
         opted_in: opted_in.flatten().unwrap_or(false),
         allowed: if relay.has_market() {
-            Allowed::Result(result_of(&relay.ledger.views(), delegation.message.slot))
+            Allowed::Result(result_of(relay, delegation.message.slot))
         } else {
             Allowed::Any
         },

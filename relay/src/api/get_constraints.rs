@@ -76,14 +76,17 @@ pub(crate) async fn get_with_receipts(
 ) -> Result<Json<Vec<ReceiptedConstraints>>, ApiError> {
     let slot = Slot(number("slot", &params(slot)?)?);
     let readable = readable(&relay, slot, &headers).await?;
-    let receipted = readable.iter().map(|held| {
-        Ok(ReceiptedConstraints {
-            constraints: held.taken.constraints.clone(),
-            receipt: receipt(&relay, held)?,
-            dropped: relay.ledger.views().dropped(held),
-        })
-    });
-    receipted.collect::<Result<_, ApiError>>().map(Json)
+    let receipted = move || {
+        let receipted = readable.iter().map(|held| {
+            Ok(ReceiptedConstraints {
+                constraints: held.taken.constraints.clone(),
+                receipt: receipt(&relay, held)?,
+                dropped: relay.ledger.views().dropped(held),
+            })
+        });
+        receipted.collect::<Result<_, ApiError>>()
+    };
+    blocking(receipted).await?.map(Json)
 }
 
 async fn readable(

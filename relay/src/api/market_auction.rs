@@ -5,7 +5,11 @@ use crate::{
     market::record,
     relay::Relay,
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use earnest_http::ApiError;
 use earnest_protocol::{Slot, auction::AuctionRecord};
 use http::StatusCode;
@@ -33,13 +37,12 @@ use std::sync::Arc;
         (status = 503, description = "`not_ready`", body = schemas::Problem),
     ),
 )]
-pub(crate) async fn get(
-    State(relay): State<Arc<Relay>>,
-    slot: Params<String>,
-) -> Result<Json<AuctionRecord>, ApiError> {
+pub(crate) async fn get(State(relay): State<Arc<Relay>>, slot: Params<String>) -> Result<Response, ApiError> {
     let slot = Slot(number("slot", &params(slot)?)?);
-    let shown = blocking(move || record(&relay, slot)).await?;
-    shown.map(Json).map_err(|mut error| {
+    // A thousand bids are much to write: not on a thread that serves.
+    let shown =
+        blocking(move || record(&relay, slot).map(|record: AuctionRecord| Json(record).into_response()));
+    shown.await?.map_err(|mut error| {
         if error.status == StatusCode::BAD_REQUEST {
             error.status = StatusCode::NOT_FOUND;
         }

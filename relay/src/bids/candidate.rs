@@ -77,6 +77,11 @@ impl Candidate {
         self.index.prove(self.payload.payload().transactions(), required)
     }
 
+    /// Whether it holds, in the place of one of these, a transaction of the same sender that does something else.
+    pub(crate) fn undoes(&self, required: &[Required]) -> bool {
+        self.index.undoes(self.payload.payload().transactions(), required)
+    }
+
     /// What the block is found by.
     pub(super) const fn id(&self) -> (u64, B256) {
         (self.trace.slot, self.trace.block_hash)

@@ -1,17 +1,17 @@
 //! Closing auctions, deciding them, and showing them.
 
 use super::{
-    HeldBid, MarketRefusal,
+    HeldBid, MarketRefusal, MarketView,
     schedule::{SequencingSlot, sequencing_slots},
     view::{Clock, SlotMarket},
 };
 use crate::{
     events::{AuctionClosed, AuctionDecided, Event},
+    l1::Accounts,
     ledger::WriteError,
     relay::Relay,
-    views::Views,
 };
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use earnest_http::ApiError;
 use earnest_journal::Claim;
 use earnest_protocol::{
@@ -65,11 +65,23 @@ pub(super) fn terms_of(relay: &Relay, of: SequencingSlot) -> Result<Terms, Marke
     if sale.is_empty() { Err(nothing) } else { Ok(Terms { of, window, rollups, sale }) }
 }
 
-/// Bids' lives, as this relay knows them.
+/// Bids' lives and accounts' deposits, as this relay knows them at one moment.
 pub(super) struct Now<'a> {
-    pub(super) relay: &'a Relay,
-    pub(super) views: &'a Views,
-    pub(super) now_ms: u64,
+    relay: &'a Relay,
+    accounts: Accounts<'a>,
+    now_ms: u64,
+}
+
+impl<'a> Now<'a> {
+    pub(super) fn of(relay: &'a Relay) -> Self {
+        Self { relay, accounts: relay.l1.accounts(), now_ms: relay.now_ms() }
+    }
+
+    /// Whether the account's escrow covers what its live and unsettled bids take up, and `more`, wei.
+    pub(super) fn covers(&self, market: &MarketView, account: Address, more: U256) -> bool {
+        let wanted = market.taken_up(account, self).checked_add(more);
+        wanted.is_some_and(|wanted| wanted <= self.accounts.escrow(account))
+    }
 }
 
 impl Clock for Now<'_> {
@@ -81,27 +93,30 @@ impl Clock for Now<'_> {
         self.now_ms >= start_ms
     }
 
-    fn is_void(&self, slot: Slot, start_ms: u64, allocation_hash: B256) -> bool {
-        let by_it = |taken: &Arc<crate::events::DelegationTaken>| {
-            let allocation = taken.delegation.message.allocation();
-            taken.received_at_ms < start_ms
-                && allocation.is_ok_and(|allocation| hash_of(&allocation) == allocation_hash)
-        };
-        self.is_started(start_ms) && !self.views.delegations(slot.0).iter().any(by_it)
-    }
-
     fn is_unsettleable(&self, slot: Slot) -> bool {
         let horizon_ms = self.relay.config.market.horizon_secs.saturating_mul(1000);
         self.now_ms >= self.relay.clock.start_of(slot.0).saturating_add(horizon_ms)
     }
 
     fn is_settled(&self, slot: Slot, bid: &B256) -> bool {
-        self.relay.l1.is_settled(slot, bid)
+        self.accounts.is_settled(slot, bid)
     }
 }
 
-fn hash_of<T: earnest_protocol::objects::Object>(object: &T) -> B256 {
-    object.abi_hash()
+/// Whether the slot is still the one that was sold: the same proposer, the same window. A reorg can change both. None if
+/// not enough is known to tell, as for a while after a restart.
+fn stands(relay: &Relay, closed: &AuctionClosed) -> Option<bool> {
+    let of = sequencing_slots(relay).into_iter().find(|one| one.slot == closed.slot);
+    match of {
+        Some(of) if of.decided => {
+            Some(of.window == Some(closed.window) && of.proposer.pubkey == closed.proposer)
+        }
+        Some(_) => None,
+        None => {
+            let proposer = relay.duties.read().proposer(closed.slot.0)?;
+            relay.l1.is_opted_in(closed.slot, &proposer.pubkey)
+        }
+    }
 }
 
 /// Closes the auction of a slot, if its time has come and it did not close before. Whatever happens meanwhile, one close
@@ -118,8 +133,8 @@ pub(super) async fn close(relay: &Arc<Relay>, terms: Terms) -> Result<(), ApiErr
         return Ok(());
     }
     let judge = Arc::clone(relay);
+    let bids = market.bids.len();
     let closed = crate::api::blocking(move || judge_bids(&judge, terms, &market)).await?;
-    let bids = relay.ledger.views().market().slot(slot).map_or(0, |market| market.bids.len());
     let value = serde_json::to_vec(&closed).map(keccak256).map_err(|_| ApiError::internal())?;
     let claim = Claim { key: key(b"auction/", slot), value };
     let event = OrderingEvent::AuctionClosed {
@@ -130,9 +145,14 @@ pub(super) async fn close(relay: &Arc<Relay>, terms: Terms) -> Result<(), ApiErr
         first_refusal_ms: closed.window.first_refusal_ms,
     };
     let deciding = relay.ledger.deciding().await;
-    let done = relay.ledger.views().market().slot(slot).is_some_and(|market| market.closed.is_some());
+    let now = relay.ledger.views().market().slot(slot).map(|now| (now.closed.is_some(), now.bids.len()));
+    let (done, taken) = now.unwrap_or_default();
     if done {
         return Ok(());
+    }
+    // Only if the clock was set back meanwhile. It was acknowledged as in time, and counts: all are judged again.
+    if taken != bids {
+        return Err(ApiError::unavailable("a bid came while the auction closed"));
     }
     // The bids' acknowledgements are promises: also on a full disk they are kept.
     relay.ledger.write_owed(Event::AuctionClosed(closed), vec![claim]).await?;
@@ -196,9 +216,7 @@ fn judge_bids(relay: &Relay, terms: Terms, market: &SlotMarket) -> AuctionClosed
 
 /// Whether an account's escrow covers all its live and unsettled bids together.
 fn covers(relay: &Relay, account: Address) -> bool {
-    let views = relay.ledger.views();
-    let now = Now { relay, views: &views, now_ms: relay.now_ms() };
-    relay.l1.escrow(account) >= views.market().taken_up(account, &now)
+    Now::of(relay).covers(relay.ledger.views().market(), account, U256::ZERO)
 }
 
 /// Winners and prices as they were at close.
@@ -218,6 +236,10 @@ pub(super) async fn decide(relay: &Arc<Relay>, slot: Slot) -> Result<(), ApiErro
     let now_ms = relay.now_ms();
     let window = closed.window;
     if market.decided.is_some() || now_ms < window.first_refusal_ms || now_ms >= window.start_ms {
+        return Ok(());
+    }
+    if stands(relay, &closed) == Some(false) {
+        tracing::warn!(%slot, "the slot's proposer or window changed after its auction closed: there is no result");
         return Ok(());
     }
     let matches: Vec<NamedBid<'_>> = market.matches.iter().map(|held| held.named()).collect();
@@ -249,9 +271,14 @@ fn sign(relay: &Relay, decided: &AuctionDecided) -> Result<SignedAuctionResult, 
         .map_err(|_| ApiError::internal())
 }
 
-/// The allocation hash of a slot's result, if there is one.
-pub(crate) fn result_of(views: &Views, slot: Slot) -> Option<B256> {
-    Some(views.market().slot(slot)?.decided.as_ref()?.result.allocation_hash)
+/// The allocation hash of a slot's result, if there is one and the slot is still the one that was sold.
+pub(crate) fn result_of(relay: &Relay, slot: Slot) -> Option<B256> {
+    let (closed, decided) = {
+        let views = relay.ledger.views();
+        let market = views.market().slot(slot)?;
+        (market.closed.clone()?, market.decided.clone()?)
+    };
+    (stands(relay, &closed) != Some(false)).then_some(decided.result.allocation_hash)
 }
 
 /// The relay's word that it had a bid, which must be durable by now.

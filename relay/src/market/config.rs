@@ -17,7 +17,7 @@ pub struct MarketConfig {
     pub horizon_secs: u64,
     /// Bids taken for one slot. Default 1,000.
     pub bids_per_slot: usize,
-    /// Of them, those of one account. Default 64.
+    /// Of them, those of one account, and never more than a sixteenth of the places that are free. Default 64.
     pub bids_per_account: usize,
     /// Rollups that sell here. Default none.
     pub rollups: Vec<RollupRegistration>,

@@ -36,7 +36,7 @@ pub(crate) enum MarketRefusal {
     NonceUsed(u64),
     #[error("the winner is matched already")]
     Matched,
-    #[error("an account has {0} bids for one slot at most")]
+    #[error("an account has {0} bids for one slot at most, and fewer as places run out")]
     TooManyOfAccount(usize),
     #[error("{0} bids are taken for one slot at most")]
     Full(usize),

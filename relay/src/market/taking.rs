@@ -1,8 +1,9 @@
 //! Taking bids and matches.
 
 use super::{
-    HeldBid, MarketRefusal,
+    HeldBid, MarketConfig, MarketRefusal,
     auctions::{Now, Terms, acknowledge, clearing, close, terms},
+    view::SlotMarket,
 };
 use crate::{
     api::blocking,
@@ -10,7 +11,7 @@ use crate::{
     ledger::WriteError,
     relay::Relay,
 };
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 use earnest_http::ApiError;
 use earnest_journal::Claim;
 use earnest_protocol::{
@@ -49,7 +50,8 @@ async fn take(relay: &Arc<Relay>, bid: SignedBid, kind: BidKind) -> Result<Signe
     let message = &bid.message;
     message.check().map_err(|error| MarketRefusal::Bid(BidFault::Form(error)))?;
     let (slot, hash) = (message.slot, message.hash(&relay.market_domain()));
-    if let Some(held) = find(relay, slot, hash) {
+    // Only to the letter: who guesses a bid must not learn that it was made. Another signature of it is judged first.
+    if let Some(held) = find(relay, slot, hash).filter(|held| held.taken.bid.signature == bid.signature) {
         return acknowledge(relay, &held);
     }
     let ground = Ground::of(relay, slot, kind).await?;
@@ -160,6 +162,7 @@ async fn write(
     }
     let received_at_ms = relay.now_ms();
     in_time(ground.window(), ground.kind(), received_at_ms)?;
+    not_over(relay.ledger.views().market().slot(slot), ground)?;
     has_room(relay, ground.kind(), &bid.message)?;
     let claim = Claim { key: claim_key(&bid.message), value: hash };
     let nonce = bid.message.nonce;
@@ -175,11 +178,30 @@ async fn write(
     acknowledge(relay, &held)
 }
 
+/// Whatever the clock says, and whatever window was in force when the bid was judged: nothing comes behind a close that is
+/// written, nor behind a result.
+fn not_over(market: Option<&SlotMarket>, ground: &Ground) -> Result<(), MarketRefusal> {
+    let Some(market) = market else { return Ok(()) };
+    match (ground, &market.closed) {
+        (Ground::Open(_), Some(closed)) => Err(MarketRefusal::Closed(closed.window.close_ms)),
+        (Ground::Closed(closed, _), _) if market.decided.is_some() => {
+            Err(MarketRefusal::RefusalOver(closed.window.first_refusal_ms))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Most bids of one account for a slot of which `taken` places are taken: a sixteenth of what is free, at least one, so that
+/// a few accounts together leave others theirs.
+fn share(bounds: &MarketConfig, taken: usize) -> usize {
+    let free = bounds.bids_per_slot.saturating_sub(taken);
+    bounds.bids_per_account.min((free / 16).max(1))
+}
+
 /// Nonce, bounds and escrow: all that other bids bear on.
 fn has_room(relay: &Relay, kind: BidKind, bid: &OrderingBid) -> Result<(), MarketRefusal> {
     let bounds = &relay.config.market;
     let views = relay.ledger.views();
-    let now = Now { relay, views: &views, now_ms: relay.now_ms() };
     let market = views.market();
     if let Some(of_slot) = market.slot(bid.slot) {
         let mut own = of_slot.of_account(bid.account).peekable();
@@ -188,8 +210,9 @@ fn has_room(relay: &Relay, kind: BidKind, bid: &OrderingBid) -> Result<(), Marke
             if own.iter().any(|held| held.message().nonce == bid.nonce) {
                 return Err(MarketRefusal::NonceUsed(bid.nonce));
             }
-            if kind == BidKind::Sealed && own.len() >= bounds.bids_per_account {
-                return Err(MarketRefusal::TooManyOfAccount(bounds.bids_per_account));
+            let share = share(bounds, of_slot.bids.len());
+            if kind == BidKind::Sealed && own.len() >= share {
+                return Err(MarketRefusal::TooManyOfAccount(share));
             }
         }
         if kind == BidKind::Sealed && of_slot.bids.len() >= bounds.bids_per_slot {
@@ -199,12 +222,11 @@ fn has_room(relay: &Relay, kind: BidKind, bid: &OrderingBid) -> Result<(), Marke
             return Err(MarketRefusal::Matched);
         }
     }
-    let taken_up = market.taken_up(bid.account, &now);
-    let wanted = taken_up.saturating_add(bid.amount_wei.0);
-    if wanted > relay.l1.escrow(bid.account) || wanted == U256::MAX {
-        return Err(MarketRefusal::Bid(BidFault::Escrow));
+    if Now::of(relay).covers(market, bid.account, bid.amount_wei.0) {
+        Ok(())
+    } else {
+        Err(MarketRefusal::Bid(BidFault::Escrow))
     }
-    Ok(())
 }
 
 /// One bid of an account's nonce in a slot.
@@ -216,8 +238,31 @@ fn claim_key(bid: &OrderingBid) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::testing::{bls, damaged};
-    use alloy_primitives::Address;
+    use alloy_primitives::{Address, U256};
     use earnest_protocol::{RollupId, Wei, objects::MarketDomain, signing::EcdsaSecret};
+
+    /// However many accounts bid as often as they may, another still has room.
+    #[test]
+    fn a_few_accounts_do_not_fill_an_auction() {
+        let bounds = MarketConfig::default();
+        assert_eq!(
+            [0, 8, 9, 500, 968, 984, 1_000].map(|taken| share(&bounds, taken)),
+            [62, 62, 61, 31, 2, 1, 1]
+        );
+        for accounts in [1, 16, 64] {
+            let mut bids = vec![0_usize; accounts];
+            loop {
+                let taken: usize = bids.iter().sum();
+                let Some(more) = bids.iter_mut().find(|own| **own < share(&bounds, taken)) else { break };
+                if taken == bounds.bids_per_slot {
+                    break;
+                }
+                *more += 1;
+            }
+            let taken: usize = bids.iter().sum();
+            assert!(taken < bounds.bids_per_slot, "{accounts} accounts took all");
+        }
+    }
 
     #[test]
     fn any_bytes_are_a_bid_or_an_error() {

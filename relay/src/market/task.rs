@@ -4,7 +4,7 @@ use super::{
     auctions::{close, decide, terms_of},
     schedule::{SequencingSlot, sequencing_slots},
 };
-use crate::relay::Relay;
+use crate::{events::AuctionClosed, relay::Relay};
 use earnest_chain::SlotClock;
 use earnest_http::ApiError;
 use earnest_protocol::{
@@ -76,7 +76,11 @@ async fn round(relay: &Arc<Relay>, told: &mut Told) -> bool {
         }
     }
     let undecided = relay.ledger.views().market().undecided();
-    for closed in undecided {
+    let now_ms = relay.now_ms();
+    let due = |closed: &Arc<AuctionClosed>| {
+        (closed.window.first_refusal_ms..closed.window.start_ms).contains(&now_ms)
+    };
+    for closed in undecided.into_iter().filter(due) {
         well &= well_done(closed.slot, &decide(relay, closed.slot).await);
     }
     told.opened = told.opened.split_off(&Slot(relay.current_slot()));

@@ -48,6 +48,8 @@ pub(crate) struct SlotMarket {
     pub(crate) pruned: bool,
     /// What the winners owe.
     owed: Vec<Owed>,
+    /// Delegations that came for the slot after its result: when, Unix milliseconds, and the hash of the allocation.
+    delegated: Vec<(u64, B256)>,
 }
 
 /// What a winner owes.
@@ -96,8 +98,11 @@ impl SlotMarket {
                 sum(&mut self.owed.iter().copied().chain(matches))
             }
             (Some(closed), Some(decided)) => {
-                let hash = decided.result.allocation_hash;
-                if clock.is_void(slot, closed.window.start_ms, hash) || clock.is_unsettleable(slot) {
+                let (hash, start_ms) = (decided.result.allocation_hash, closed.window.start_ms);
+                let holds = |(at_ms, of): &(u64, B256)| *at_ms < start_ms && *of == hash;
+                // Past the start without such a delegation the winners hold nothing.
+                let void = clock.is_started(start_ms) && !self.delegated.iter().any(holds);
+                if void || clock.is_unsettleable(slot) {
                     return U256::ZERO;
                 }
                 let owed = self.owed.iter().copied();
@@ -113,8 +118,6 @@ pub(crate) trait Clock {
     fn is_past(&self, slot: Slot) -> bool;
     /// Whether this time has come, after which no result is signed any more.
     fn is_started(&self, start_ms: u64) -> bool;
-    /// Whether the start is past without a delegation by this allocation, so that the winners hold nothing.
-    fn is_void(&self, slot: Slot, start_ms: u64, allocation_hash: B256) -> bool;
     /// Whether it is too late to settle.
     fn is_unsettleable(&self, slot: Slot) -> bool;
     /// Whether L1 has this bid as settled.
@@ -156,6 +159,14 @@ impl MarketView {
         self.prune();
     }
 
+    /// Folds in that a delegation came, by an allocation of this hash. It counts for as long as its bids can be settled,
+    /// which is longer than the delegation itself is held.
+    pub(crate) fn delegate(&mut self, slot: Slot, received_at_ms: u64, allocation_hash: B256) {
+        if let Some(market) = self.slots.get_mut(&slot.0).filter(|market| market.decided.is_some()) {
+            market.delegated.push((received_at_ms, allocation_hash));
+        }
+    }
+
     /// Folds a result in.
     pub(crate) fn decide(&mut self, decided: AuctionDecided) {
         let market = self.slots.entry(decided.result.slot.0).or_default();
@@ -193,7 +204,8 @@ impl MarketView {
     /// What an account's live and unsettled bids take up of its escrow together, wei.
     pub(crate) fn taken_up(&self, account: Address, clock: &impl Clock) -> U256 {
         let slots = self.by_account.get(&account).into_iter().flatten();
-        let markets = slots.filter_map(|slot| Some((Slot(*slot), self.slots.get(slot)?)));
+        let live = slots.rev().take_while(|slot| !clock.is_unsettleable(Slot(**slot)));
+        let markets = live.filter_map(|slot| Some((Slot(*slot), self.slots.get(slot)?)));
         markets
             .fold(U256::ZERO, |sum, (slot, market)| sum.saturating_add(market.taken_up(account, slot, clock)))
     }
@@ -273,7 +285,6 @@ mod tests {
     struct At {
         past: bool,
         started: bool,
-        void: bool,
         unsettleable: bool,
         settled: bool,
     }
@@ -284,10 +295,6 @@ mod tests {
         }
         fn is_started(&self, _: u64) -> bool {
             self.started
-        }
-        fn is_void(&self, _: Slot, _: u64, hash: B256) -> bool {
-            assert_eq!(hash, B256::repeat_byte(7));
-            self.void
         }
         fn is_unsettleable(&self, _: Slot) -> bool {
             self.unsettleable
@@ -322,15 +329,23 @@ mod tests {
         assert_eq!(wei(&view, At::default()), 195);
         assert_eq!(wei(&view, At { started: true, ..At::default() }), 100, "no result came in time");
 
+        view.delegate(Slot(100), 0, B256::repeat_byte(7));
         view.decide(decided(100, &[first.hash, matching.hash]));
-        assert_eq!(wei(&view, At { started: true, ..At::default() }), 195);
-        for over in [
-            At { void: true, ..At::default() },
-            At { unsettleable: true, ..At::default() },
-            At { settled: true, ..At::default() },
+        assert_eq!(wei(&view, At::default()), 195);
+        let started = || At { started: true, ..At::default() };
+        let start_ms = TIMING.window(Slot(100), None).unwrap().start_ms;
+        let allocation = B256::repeat_byte(7);
+        for (at_ms, hash, void) in [
+            (start_ms, allocation, true),
+            (start_ms - 1, B256::ZERO, true),
+            (start_ms - 1, allocation, false),
+            (start_ms + 1, B256::ZERO, false),
         ] {
-            assert_eq!(wei(&view, over), 100);
+            view.delegate(Slot(100), at_ms, hash);
+            assert_eq!(wei(&view, started()), if void { 100 } else { 195 }, "{at_ms} {hash}");
         }
+        assert_eq!(wei(&view, At { settled: true, ..started() }), 100);
+        assert_eq!(wei(&view, At { unsettleable: true, ..started() }), 0);
         assert!(view.undecided().is_empty());
         assert_eq!(view.sealed(), 1);
     }

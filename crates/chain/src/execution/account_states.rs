@@ -41,7 +41,7 @@ impl ExecutionClient {
         at: BlockId,
     ) -> Result<Vec<AccountState>, ChainError> {
         match (self.states(accounts, at).await, at) {
-            (Err(ChainError::Rpc { code: INVALID_PARAMS, message }), BlockId::Hash(hash)) => {
+            (Err(ChainError::Rpc { code: INVALID_PARAMS, message, .. }), BlockId::Hash(hash)) => {
                 tracing::debug!(
                     node = self.endpoint.name(),
                     message,

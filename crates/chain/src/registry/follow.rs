@@ -137,11 +137,16 @@ struct Published {
     tip: Option<BlockRef>,
     state: Arc<State>,
     decided: Arc<BTreeMap<Epoch, Arc<OptedIn>>>,
+    /// The execution client's newest block, as far as it was asked.
+    head: u64,
+    reorgs: u64,
+    faults: u64,
 }
 
 impl Published {
     fn nothing(standing: Standing) -> Self {
-        Self { standing, tip: None, state: Arc::default(), decided: Arc::default() }
+        let (state, decided) = Default::default();
+        Self { standing, tip: None, state, decided, head: 0, reorgs: 0, faults: 0 }
     }
 }
 
@@ -187,9 +192,85 @@ impl RegistryView {
         self.published.borrow().standing.clone()
     }
 
+    /// How the follower is doing, in numbers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let published = self.published.borrow();
+        let newest = published.decided.last_key_value().map(|(_, set)| set);
+        let block = published.tip.map_or(0, |tip| tip.number);
+        Figures {
+            block,
+            head: published.head.max(block),
+            faulty: matches!(published.standing, Standing::Faulty(_)),
+            faults: published.faults,
+            reorgs: published.reorgs,
+            operators: newest.map_or(0, |set| set.operators().len()),
+            keys: newest.map_or(0, |set| set.keys().len()),
+        }
+    }
+
+    /// Shows the figures as metrics of a role (see [`Figures::show`]), until `shutdown`.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn show(mut self, role: &str, shutdown: CancellationToken) -> Result<(), Infallible> {
+        loop {
+            self.figures().show(role);
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                going_on = self.changed() => if !going_on {
+                    shutdown.cancelled().await;
+                    return Ok(());
+                },
+            }
+        }
+    }
+
     /// Waits for the next change of anything. False once the follower is gone.
     pub async fn changed(&mut self) -> bool {
         self.published.changed().await.is_ok()
+    }
+}
+
+/// How a follower is doing, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The newest block taken.
+    pub block: u64,
+    /// The execution client's newest block.
+    pub head: u64,
+    /// Whether the last question failed.
+    pub faulty: bool,
+    /// Questions that failed so far.
+    pub faults: u64,
+    /// Reorganisations of L1 that took something back.
+    pub reorgs: u64,
+    /// Operators that count, by the newest reference block known.
+    pub operators: usize,
+    /// Their keys.
+    pub keys: usize,
+}
+
+impl Figures {
+    /// Sets the metrics `earnest_<role>_registry_…`: gauges `block`, `head`, `lag_blocks`, `faulty`, `operators`, `keys`, and
+    /// counters `faults_total`, `reorgs_total`.
+    pub fn show(&self, role: &str) {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let gauges = [
+            ("block", self.block),
+            ("head", self.head),
+            ("lag_blocks", self.head.saturating_sub(self.block)),
+            ("faulty", u64::from(self.faulty)),
+            ("operators", count(self.operators)),
+            ("keys", count(self.keys)),
+        ];
+        for (name, value) in gauges {
+            #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+            metrics::gauge!(format!("earnest_{role}_registry_{name}")).set(value as f64);
+        }
+        for (name, value) in [("faults_total", self.faults), ("reorgs_total", self.reorgs)] {
+            metrics::counter!(format!("earnest_{role}_registry_{name}")).absolute(value);
+        }
     }
 }
 
@@ -265,7 +346,10 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the Registry cannot be followed; trying again");
-                    self.published.send_modify(|it| it.standing = Standing::Faulty(error.to_string()));
+                    self.published.send_modify(|it| {
+                        it.standing = Standing::Faulty(error.to_string());
+                        it.faults = it.faults.saturating_add(1);
+                    });
                     let pause = longer;
                     longer = longer.saturating_mul(2).min(LONGEST_PAUSE);
                     pause
@@ -282,6 +366,7 @@ impl Follower {
     /// One question after the other until one block, or one range of old ones, is taken.
     async fn step(&mut self, clock: &SlotClock) -> Result<Step, RegistryError> {
         let head = self.header(BlockNumberOrTag::Latest).await?;
+        self.published.send_if_modified(|it| std::mem::replace(&mut it.head, head.number) != head.number);
         let Some((_, history)) = &self.fold else {
             self.fold = Some(self.begin(clock).await?);
             return Ok(Step::Onward);
@@ -396,6 +481,7 @@ impl Follower {
                     undone,
                     "L1 was reorganised: the Registry is followed from there"
                 );
+                self.published.send_modify(|it| it.reorgs = it.reorgs.saturating_add(1));
                 self.publish(Standing::CatchingUp);
                 return Ok(Step::Onward);
             }
@@ -404,7 +490,11 @@ impl Follower {
         self.fold = None;
         self.written = None;
         let standing = Standing::Faulty(Misfit::TooDeep.to_string());
-        self.published.send_replace(Published::nothing(standing));
+        self.published.send_modify(|it| {
+            let Published { head, reorgs, faults, .. } = *it;
+            let reorgs = reorgs.saturating_add(1);
+            *it = Published { head, reorgs, faults, ..Published::nothing(standing) };
+        });
         Err(misfit(Misfit::TooDeep))
     }
 
@@ -541,6 +631,7 @@ impl Follower {
                 tip,
                 state: Arc::clone(history.state()),
                 decided: Arc::new(history.decided()),
+                ..*published
             };
             true
         });

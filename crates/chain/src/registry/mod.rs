@@ -24,6 +24,6 @@ mod keys;
 pub mod state;
 
 pub use event::{Contracts, Event};
-pub use follow::{Follower, RegistryConfig, RegistryError, RegistryView, Standing};
+pub use follow::{Figures, Follower, RegistryConfig, RegistryError, RegistryView, Standing};
 pub use history::{BlockEvents, History, Misfit, Rules};
 pub use state::{BlockRef, Escrow, Operator, OptIn, OptedIn, OptedInOperator, Rollup, State, Terms};

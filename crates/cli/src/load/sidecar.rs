@@ -50,6 +50,8 @@ last byte of its answer. `passing` is a sidecar that takes the source for mev-bo
 verifies its signature. What is added is the difference of the medians over parts; beside it stands one BLS verification of that
 bid, alone on a core, in the same run.
 
+The exit status is not 0 if a budget is missed.
+
 What is not measured: a network, TLS, more than one source (all are asked at once, the slowest counts), constrained slots, SSZ
 unless --ssz is given. Generator, source and sidecar share this machine's cores.";
 
@@ -88,8 +90,20 @@ struct Side {
     /// The most that it may add to p50, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_ms: Option<f64>,
+    /// Whether it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_error: Option<String>,
+}
+
+impl Side {
+    /// In words, what this side adds above its budget.
+    fn missed(&self) -> Option<String> {
+        let ((p50, _), budget) = (self.added_ms?, self.budget_ms?);
+        (self.kept == Some(false))
+            .then(|| format!("budget missed: {} adds {p50:.3} ms at p50, and may add {budget:.3}", self.name))
+    }
 }
 
 /// What was measured.
@@ -117,7 +131,8 @@ pub(super) async fn run(options: &SidecarLoad) -> Result<(), Failure> {
     } else {
         print!("{report}");
     }
-    Ok(())
+    let missed: Vec<String> = report.sides.iter().filter_map(Side::missed).collect();
+    if missed.is_empty() { Ok(()) } else { Err(Failure::new(missed.join("; "))) }
 }
 
 async fn measure(
@@ -169,7 +184,9 @@ async fn measure(
         side.added_ms =
             beside.map(|beside| (side.latency.p50_ms - beside.p50_ms, side.latency.p99_ms - beside.p99_ms));
         let verifies = side.name == "verifying";
-        side.budget_ms = Some(if verifies { verification_ms + MOST_VERIFYING } else { MOST_PASSING });
+        let budget = if verifies { verification_ms + MOST_VERIFYING } else { MOST_PASSING };
+        side.budget_ms = Some(budget);
+        side.kept = side.added_ms.map(|(p50, _)| p50 <= budget);
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     Ok(Report { cores, rate: options.rate, seconds: options.duration, verification_ms, sides })
@@ -191,6 +208,7 @@ fn side(name: &'static str, parts: &[Measured]) -> Result<Side, Failure> {
         latency: Quantiles { p50_ms: median(0.5), p99_ms: median(0.99), p999_ms: median(0.999) },
         added_ms: None,
         budget_ms: None,
+        kept: None,
         first_error: all.first_error,
     })
 }
@@ -350,7 +368,7 @@ impl fmt::Display for Report {
             write!(f, "{:<12}{:>8}{:>8}{p50_ms:>10.3}{p99_ms:>10.3}", side.name, side.ok, side.errors)?;
             match (side.added_ms, side.budget_ms) {
                 (Some((p50, p99)), Some(budget)) => {
-                    let kept = if p50 <= budget { "kept" } else { "MISSED" };
+                    let kept = if side.kept == Some(true) { "kept" } else { "MISSED" };
                     writeln!(f, "{p50:>12.3}{p99:>12.3}{:>12}  {kept}", format!("≤ {budget:.3}"))?;
                 }
                 _ => writeln!(f)?,
@@ -378,6 +396,13 @@ mod tests {
                 assert!(side.ok > 0 && side.errors == 0, "{}: {:?}", side.name, side.first_error);
             }
             assert!(report.to_string().contains("added p50"));
+            assert!(report.sides.iter().skip(1).all(|side| side.kept.is_some()));
+            let mut missed = report.sides.into_iter().next_back().unwrap();
+            (missed.added_ms, missed.budget_ms, missed.kept) = (Some((2.0, 3.0)), Some(1.0), Some(false));
+            assert_eq!(
+                missed.missed().unwrap(),
+                "budget missed: verifying adds 2.000 ms at p50, and may add 1.000"
+            );
         }
     }
 }

@@ -110,7 +110,8 @@ impl Cast {
     }
 
     fn config(&self, inbox: Option<InboxWatch>) -> FollowerConfig {
-        let roots = TrustRoots { network: NETWORK, relay: self.relay.address(), proposer: None };
+        let roots =
+            TrustRoots { network: NETWORK, relay: self.relay.address(), proposer: None, slasher: None };
         FollowerConfig { rollup: ROLLUP, roots, policy: None, inbox, last_event_id: None }
     }
 }
@@ -194,6 +195,15 @@ async fn every_lie_is_a_violation() {
     let mut follower = Follower::new(&gateway(&events).await, cast.config(None));
     accepted(&mut follower).await;
     assert!(matches!(violation(&mut follower).await, Violation::Unauthorized { .. }));
+
+    // A slasher that the rollup does not name.
+    let mut cast = Cast::new();
+    let events = [cast.window(), cast.microblock(&txs(&[1]))];
+    let mut config = cast.config(None);
+    config.roots.slasher = Some(Address::repeat_byte(0x51));
+    let mut follower = Follower::new(&gateway(&events).await, config);
+    accepted(&mut follower).await;
+    assert!(matches!(violation(&mut follower).await, Violation::Slasher { .. }));
 
     // A receipt of another relay.
     let mut cast = Cast::new();

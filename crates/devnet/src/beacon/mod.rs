@@ -37,6 +37,7 @@ mod constant_blob;
 pub mod duties;
 pub mod engine;
 mod faults;
+mod history;
 mod memory_engine;
 mod node;
 mod outcome;
@@ -64,6 +65,7 @@ pub use chain_state::{Block, ChainState, Checkpoint, HeadChange, mix_randao, sta
 pub use constant_blob::ConstantBlob;
 pub use engine::{BuiltPayload, Engine, EngineError, ExecutionBlock, NewPayload};
 pub use faults::{Endpoints, Fault, Faults};
+pub use history::HistoryError;
 pub use memory_engine::MemoryEngine;
 pub use outcome::{ProduceError, ProducedBlock, PublishError, ReorgError};
 

@@ -135,8 +135,13 @@ impl Node {
 
     /// Begins a payload for the slot that a builder should now build for, unless that was done.
     pub(super) async fn prepare_for_now(&self) {
+        self.prepare_for(self.target_slot()).await;
+    }
+
+    /// Begins a payload for a slot, unless that was done.
+    pub(super) async fn prepare_for(&self, slot: u64) {
         let mut driving = self.driving.lock().await;
-        if let Err(error) = self.prepare(&mut driving, self.target_slot()).await {
+        if let Err(error) = self.prepare(&mut driving, slot).await {
             tracing::warn!(%error, "no payload can be prepared");
         }
     }

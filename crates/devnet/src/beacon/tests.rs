@@ -537,3 +537,24 @@ fn options_that_make_no_chain_are_refused() {
     assert!(refused(|options| options.slots_per_epoch = 0));
     assert_eq!(SlotClock::new(0, 1, 1).map(|clock| clock.slot_ms()), Ok(1));
 }
+
+#[tokio::test]
+async fn past_slots_get_blocks_of_their_proposers_and_the_running_one_is_left_to_its_own() {
+    let devnet = start(|_| ()).await;
+    let transaction = Bytes::from_static(&[2, 1, 2, 3]);
+    devnet.engine.submit(transaction.clone());
+    let mut grown = Vec::new();
+    while let Some(slot) = devnet.node.grow(&devnet.keys, Duration::ZERO).await.unwrap() {
+        grown.push(slot);
+    }
+    assert_eq!(grown, (1..RUNNING).collect::<Vec<_>>());
+    assert_eq!(devnet.client.head().await.unwrap().slot, RUNNING - 1);
+    let first = devnet.client.root_at_or_before(1, 0).await.unwrap();
+    let block = devnet.node.block(first).unwrap();
+    assert_eq!(block.message().body().execution_payload().transactions().to_vec().len(), 1);
+
+    let stranger = start(|_| ()).await;
+    let refused = stranger.node.grow(&[], Duration::ZERO).await.unwrap_err();
+    assert!(matches!(refused, HistoryError::NoKey(_)), "{refused}");
+    assert_eq!(stranger.node.head().header.slot, 0);
+}

@@ -1,38 +1,45 @@
 //! The contracts onto L1, with the devnet's operator and its rollups.
 //!
-//! All of it is sent before the first block. First the deployer: the contracts, the registration of the opted-in validators,
-//! the rollups. Once that is in a block the operator: its opt-in to the slasher, its relay, its escrow.
+//! First the deployer: the contracts, the registrations of the opted-in validators, the rollups. Once that is in a block each
+//! operator: its opt-in to the slasher, its relay, its escrow. Either it waits for the validators' blocks, or it makes those
+//! of slots that are past.
 
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
-use alloy_sol_types::SolValue;
+use alloy_rpc_types_eth::TransactionReceipt;
+use alloy_sol_types::{SolEvent, SolValue};
 use earnest_bindings::{
     OrderingMarket, Registry, RollupRegistry,
     deploy::{
         FACTORY, MarketParameters, Parameters, Plan as ContractsPlan, RegistryParameters, SlasherParameters,
     },
 };
-use earnest_builder_types::bls;
 use earnest_chain::SlotClock;
-use earnest_client::{Call, L1Account, L1Error};
+use earnest_client::{Call, L1Account};
 use earnest_protocol::{
-    RollupId, Wei,
+    RollupId, Slot, Wei,
     objects::{Object, Policy, RollupRegistration},
-    registry::{RegistrationTree, SignedRegistration},
+    registry::RegistrationTree,
     signing::{EARNEST_SIGNING_ID, EcdsaSecret, Network as Signing},
 };
-use serde::Serialize;
 
-use super::{NetworkError, roles::Keys};
-use crate::execution::ExecutionNode;
+use super::{
+    NetworkError,
+    roles::{Keys, Operator},
+};
+use crate::{beacon::BeaconNode, execution::ExecutionNode};
 
-/// Most validators of the operator: those that one transaction can register.
+/// Most validators of an operator: those that one transaction can register.
 pub const MAX_OPTED_IN: u64 = 256;
-/// What the operator puts up, wei: four ether.
-const COLLATERAL: u128 = 4_000_000_000_000_000_000;
-/// What the operator can bid with, wei: ten ether.
-const ESCROW: u128 = 10_000_000_000_000_000_000;
+/// What an operator puts up, wei: four ether.
+pub(super) const COLLATERAL: u128 = 4_000_000_000_000_000_000;
+/// What an operator can bid with, wei: ten ether.
+pub(super) const ESCROW: u128 = 10_000_000_000_000_000_000;
+/// How long after its slot a bid can be settled.
+pub(super) const HORIZON_SECONDS: u32 = 3_600;
+/// What the execution client has to fill a block of a past slot that something is to be in.
+const BUILD: Duration = Duration::from_millis(200);
 /// Slots that a transaction may take to get into a block on a busy machine.
 const SLOTS: u64 = 12;
 /// Gas limits: of what registers, for each key beside the first; and of any other call.
@@ -42,31 +49,23 @@ const CALL_GAS: u64 = 500_000;
 const MAX_BATCH_BYTES: u32 = 120 << 10;
 const MAX_TX_GAS: u64 = 30_000_000;
 
-/// The operator of the opted-in validators.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReadyOperator {
-    /// Its registration root.
-    pub registration_root: B256,
-    /// Its account.
-    pub owner: Address,
-    /// Who signs its commitments.
-    pub committer: Address,
-    /// What it put up, wei.
-    pub collateral_wei: Wei,
-    /// How many validators it has.
-    pub validators: usize,
+/// The shortest notice of rollups' terms that there may be: two epochs, and two slots for the change to be seen by all.
+pub(super) const fn notice_slots(slots_per_epoch: u64) -> u64 {
+    slots_per_epoch.saturating_mul(2).saturating_add(2)
 }
 
 /// A devnet's contracts: penalties that an operator can pay twice, and times that a test can wait for.
-pub(super) fn parameters(network: Signing, clock: (u64, u64), registrar: Address) -> Parameters {
+pub(super) fn parameters(network: Signing, clock: SlotClock, registrar: Address) -> Parameters {
     const ETHER: u128 = 1_000_000_000_000_000_000;
-    let (genesis_ms, slot_ms) = clock;
+    let (genesis_ms, slot_ms) = (clock.genesis_time_ms(), clock.slot_ms());
     Parameters {
         genesis_fork_version: network.genesis_fork_version.into(),
         chain_id: network.chain_id,
         genesis_ms,
         slot_ms,
+        slots_per_epoch: clock.slots_per_epoch(),
         registrar,
+        notice_slots: notice_slots(clock.slots_per_epoch()),
         registry: RegistryParameters {
             min_collateral_wei: 2 * ETHER,
             fraud_proof_window: 1,
@@ -83,8 +82,19 @@ pub(super) fn parameters(network: Signing, clock: (u64, u64), registrar: Address
             evidence_seconds: 3_600,
             constraint_cutoff_ms: u32::try_from(slot_ms / 3).unwrap_or(u32::MAX),
         },
-        market: MarketParameters { horizon_seconds: 3_600, withdrawal_delay_seconds: 7_200 },
+        market: MarketParameters { horizon_seconds: HORIZON_SECONDS, withdrawal_delay_seconds: 7_200 },
     }
+}
+
+/// The account of a key on L1.
+pub(super) fn account(
+    execution: &ExecutionNode,
+    secret: &EcdsaSecret,
+    network: &Signing,
+) -> Result<L1Account, NetworkError> {
+    let secret =
+        EcdsaSecret::from_bytes(&secret.to_bytes()).map_err(|error| NetworkError::Key(error.to_string()))?;
+    Ok(L1Account::new(execution.rpc().clone(), secret, network.chain_id))
 }
 
 /// What is put onto L1, and by whom.
@@ -94,68 +104,67 @@ pub(super) struct Deployment<'a> {
     pub(super) network: Signing,
     pub(super) clock: SlotClock,
     pub(super) contracts: &'a ContractsPlan,
-    /// The opted-in validators' keys.
-    pub(super) validators: Vec<bls::SecretKey>,
     pub(super) rollups: Vec<u64>,
+    /// The chain whose past slots get the blocks that it takes; none where validators propose.
+    pub(super) history: Option<&'a BeaconNode>,
 }
 
 impl Deployment<'_> {
-    /// Puts everything onto L1. Without validators there is no operator.
-    pub(super) async fn run(&self) -> Result<Option<ReadyOperator>, NetworkError> {
+    /// Puts everything onto L1. Returns the first slot at which all rollups' terms are in force.
+    pub(super) async fn run(&self) -> Result<Slot, NetworkError> {
         let deployer = self.account(&self.keys.deployer)?;
-        let tree = self.registrations()?;
-        let limit = self.clock.slot_duration().saturating_mul(u32::try_from(SLOTS).unwrap_or(u32::MAX));
         let mut sent = Vec::new();
-        for (call, gas) in self.deployers_calls(tree.as_ref())? {
+        for (call, gas) in self.deployers_calls()? {
             let nonce = u64::try_from(sent.len()).unwrap_or(u64::MAX);
             sent.push(deployer.send(&call, nonce, gas).await?);
         }
-        self.all_included(&deployer, &sent, limit).await?;
+        let receipts = self.all_included(&deployer, &sent).await?;
+        let logs = receipts.iter().flat_map(|receipt| receipt.inner.logs());
+        let updates = logs.filter_map(|log| RollupRegistry::RollupUpdated::decode_log(&log.inner).ok());
+        let in_force = Slot(updates.map(|update| update.fromSlot).max().unwrap_or_default());
 
-        let Some(tree) = tree else { return Ok(None) };
-        let operator = self.account(&self.keys.operator)?;
-        let mut sent = Vec::new();
-        for call in self.operators_calls(tree.root()) {
-            let nonce = u64::try_from(sent.len()).unwrap_or(u64::MAX);
-            sent.push(operator.send(&call, nonce, CALL_GAS).await?);
+        for (operator, registrations) in self.registered() {
+            let account = self.account(&operator.owner)?;
+            let mut sent = Vec::new();
+            for call in self.operators_calls(operator, registrations.root()) {
+                let nonce = u64::try_from(sent.len()).unwrap_or(u64::MAX);
+                sent.push(account.send(&call, nonce, CALL_GAS).await?);
+            }
+            self.all_included(&account, &sent).await?;
         }
-        self.all_included(&operator, &sent, limit).await?;
-        Ok(Some(ReadyOperator {
-            registration_root: tree.root(),
-            owner: operator.address(),
-            committer: self.keys.committer.address(),
-            collateral_wei: Wei(U256::from(COLLATERAL)),
-            validators: tree.registrations().len(),
-        }))
+        Ok(in_force)
+    }
+
+    /// The operators that have validators to register.
+    fn registered(&self) -> impl Iterator<Item = (&Operator, &RegistrationTree)> {
+        let operators = self.keys.operators.iter();
+        operators.filter_map(|operator| Some((operator, operator.registrations.as_ref()?)))
     }
 
     fn account(&self, secret: &EcdsaSecret) -> Result<L1Account, NetworkError> {
-        let secret = EcdsaSecret::from_bytes(&secret.to_bytes())
-            .map_err(|error| NetworkError::Key(error.to_string()))?;
-        Ok(L1Account::new(self.execution.rpc().clone(), secret, self.network.chain_id))
+        account(self.execution, secret, &self.network)
     }
 
-    async fn all_included(&self, account: &L1Account, sent: &[B256], limit: Duration) -> Result<(), L1Error> {
+    /// Waits until all of these are in blocks.
+    async fn all_included(
+        &self,
+        account: &L1Account,
+        sent: &[B256],
+    ) -> Result<Vec<TransactionReceipt>, NetworkError> {
+        let slots = u32::try_from(SLOTS).unwrap_or(u32::MAX);
+        let mut receipts = Vec::with_capacity(sent.len());
         for hash in sent {
-            account.included(*hash, limit).await?;
+            while let Some(beacon) = self.history
+                && !matches!(self.execution.rpc().receipt(*hash).await, Ok(Some(_)))
+                && beacon.grow(&self.keys.validators, BUILD).await?.is_some()
+            {}
+            receipts.push(account.included(*hash, self.clock.slot_duration().saturating_mul(slots)).await?);
         }
-        Ok(())
-    }
-
-    /// Each validator's consent, signed by its own key.
-    fn registrations(&self) -> Result<Option<RegistrationTree>, NetworkError> {
-        let owner = self.keys.operator.address();
-        let wrong = |error: &dyn std::fmt::Display| NetworkError::Key(error.to_string());
-        let signed: Result<Vec<_>, _> = self
-            .validators
-            .iter()
-            .map(|key| SignedRegistration::sign(owner, key, &self.network).map_err(|error| wrong(&error)))
-            .collect();
-        RegistrationTree::of_signed(&signed?, owner).map_err(|error| wrong(&error))
+        Ok(receipts)
     }
 
     /// In one order, by one account: each stands on what is before it.
-    fn deployers_calls(&self, tree: Option<&RegistrationTree>) -> Result<Vec<(Call, u64)>, NetworkError> {
+    fn deployers_calls(&self) -> Result<Vec<(Call, u64)>, NetworkError> {
         let mut calls: Vec<(Call, u64)> = self
             .contracts
             .contracts
@@ -166,7 +175,7 @@ impl Deployment<'_> {
             })
             .collect();
         let addresses = &self.contracts.addresses;
-        if let Some(tree) = tree {
+        for (operator, tree) in self.registered() {
             let registrations: Result<Vec<Registry::SignedRegistration>, _> = tree
                 .registrations()
                 .iter()
@@ -174,7 +183,7 @@ impl Deployment<'_> {
                 .collect();
             let register = Registry::registerCall {
                 registrations: registrations.map_err(|error| NetworkError::Key(error.to_string()))?,
-                owner: self.keys.operator.address(),
+                owner: operator.owner.address(),
                 signingId: EARNEST_SIGNING_ID,
             };
             let keys = u64::try_from(tree.registrations().len()).unwrap_or(u64::MAX);
@@ -194,16 +203,16 @@ impl Deployment<'_> {
         Ok(calls)
     }
 
-    fn operators_calls(&self, root: B256) -> Vec<Call> {
+    fn operators_calls(&self, operator: &Operator, root: B256) -> Vec<Call> {
         let addresses = &self.contracts.addresses;
         let relay = self.keys.relay.address();
         let opt_in = Registry::optInToSlasherCall {
             registrationRoot: root,
             slasher: addresses.ordering_slasher,
-            committer: self.keys.committer.address(),
+            committer: operator.committer.address(),
         };
         let name_relay = OrderingMarket::nameRelayCall { registrationRoot: root, relay };
-        let deposit = OrderingMarket::depositCall { account: self.keys.operator.address(), relay };
+        let deposit = OrderingMarket::depositCall { account: operator.owner.address(), relay };
         vec![
             Call::new(addresses.registry, &opt_in),
             Call::new(addresses.ordering_market, &name_relay),
@@ -213,10 +222,11 @@ impl Deployment<'_> {
 
     fn terms(&self, rollup: RollupId) -> RollupRegistration {
         let owner = self.keys.deployer.address();
+        let first = self.keys.operators.first();
         RollupRegistration {
             rollup_id: rollup,
             reserve_wei: Wei(U256::from(1_000_000_000_u64)),
-            reserve_committer: self.keys.committer.address(),
+            reserve_committer: first.map_or(owner, |operator| operator.committer.address()),
             revenue_recipient: owner,
             inclusion_share_bps: 1_000,
             max_batch_bytes: MAX_BATCH_BYTES,

@@ -5,56 +5,134 @@ use std::{net::SocketAddr, path::Path};
 use alloy_primitives::hex;
 use earnest_bindings::deploy::Addresses;
 use earnest_builder_types::{BlsPublicKey, bls};
-use earnest_protocol::signing::{EcdsaSecret, Network as Signing};
+use earnest_protocol::{
+    registry::{RegistrationTree, SignedRegistration},
+    signing::{EcdsaSecret, Network as Signing},
+};
 use earnest_signer::KeyFile;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{NetworkError, NetworkOptions, io_error};
+use super::{NetworkError, NetworkOptions, contracts::HORIZON_SECONDS, io_error};
 use crate::{anvil::AnvilNode, validator::interop_key};
 
 /// Epochs from the reference block's to the one before the proposers' own: the least that there may be.
 pub(super) const OPTIN_DELAY: u64 = 1;
 /// Accounts for whoever uses the devnet.
 const USERS: u8 = 4;
+/// What operators call the relay.
+const RELAY: &str = "earnest";
+/// Most wei that an operator has at stake in one epoch: two ether.
+const BUDGET: u128 = 2_000_000_000_000_000_000;
+/// What a window is worth, wei: 0.02 ether.
+const VALUE: u128 = 20_000_000_000_000_000;
+/// What the first rollup's is worth to the first operator: 0.03 ether.
+const FAVOURITE: u128 = 30_000_000_000_000_000;
 
 /// The secrets of a devnet's roles, made anew for each.
 pub(super) struct Keys {
     pub(super) relay: EcdsaSecret,
     pub(super) relay_bls: bls::SecretKey,
     pub(super) builder: bls::SecretKey,
+    pub(super) deployer: EcdsaSecret,
+    /// By index.
+    pub(super) validators: Vec<bls::SecretKey>,
+    /// One at least, though it may have no validator that is opted in.
+    pub(super) operators: Vec<Operator>,
+}
+
+/// One operator: validators behind a sidecar, and a gateway.
+pub(super) struct Operator {
+    /// Its place among the operators, from 0.
+    pub(super) place: usize,
+    pub(super) owner: EcdsaSecret,
     pub(super) committer: EcdsaSecret,
     pub(super) delegate: bls::SecretKey,
     pub(super) batch: EcdsaSecret,
-    pub(super) deployer: EcdsaSecret,
-    pub(super) operator: EcdsaSecret,
+    /// Its opted-in validators.
+    pub(super) opted_in: Vec<bls::SecretKey>,
+    /// All validators behind its sidecar.
     pub(super) validators: Vec<bls::SecretKey>,
+    /// The consent of those that are opted in; none if nobody is.
+    pub(super) registrations: Option<RegistrationTree>,
 }
 
 impl Keys {
-    pub(super) fn new(validators: u64) -> Result<Self, NetworkError> {
+    pub(super) fn new(options: &NetworkOptions, network: &Signing) -> Result<Self, NetworkError> {
         let random = || bls::SecretKey::random().map_err(|error| NetworkError::Key(error.to_string()));
         let interop = |index| interop_key(index).map_err(|error| NetworkError::Key(error.to_string()));
+        let validators: Vec<bls::SecretKey> =
+            (0..options.validators).map(interop).collect::<Result<_, _>>()?;
+        let operators = (0..options.operators)
+            .map(|place| Operator::new(place, options, network, &validators))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             relay: EcdsaSecret::random(),
             relay_bls: random()?,
             builder: random()?,
-            committer: EcdsaSecret::random(),
-            delegate: random()?,
-            batch: EcdsaSecret::random(),
             deployer: EcdsaSecret::random(),
-            operator: EcdsaSecret::random(),
-            validators: (0..validators).map(interop).collect::<Result<_, _>>()?,
+            validators,
+            operators,
         })
     }
 
-    /// The keys of the validators that are opted in.
-    pub(super) fn opted_in<'a>(
-        &'a self,
-        opted_in: &'a [BlsPublicKey],
-    ) -> impl Iterator<Item = bls::SecretKey> + 'a {
-        self.validators.iter().filter(|key| opted_in.contains(&key.public_key())).cloned()
+    /// The accounts that pay for something on L1.
+    pub(super) fn payers(&self) -> impl Iterator<Item = &EcdsaSecret> {
+        let of_operators = self.operators.iter().flat_map(|operator| [&operator.owner, &operator.batch]);
+        of_operators.chain([&self.deployer])
+    }
+
+    /// The validators that are opted in.
+    pub(super) fn opted_in(&self) -> Vec<BlsPublicKey> {
+        let opted_in = self.operators.iter().flat_map(|operator| &operator.opted_in);
+        opted_in.map(bls::SecretKey::public_key).collect()
+    }
+}
+
+impl Operator {
+    /// The opted-in validators are dealt out in turn; the others are the first one's.
+    fn new(
+        place: u64,
+        options: &NetworkOptions,
+        network: &Signing,
+        validators: &[bls::SecretKey],
+    ) -> Result<Self, NetworkError> {
+        let wrong = |error: &dyn std::fmt::Display| NetworkError::Key(error.to_string());
+        let own = |index: u64| {
+            let dealt = index.checked_rem(options.operators) == Some(place);
+            if index < options.opted_in { dealt } else { place == 0 }
+        };
+        let owned = || (0_u64..).zip(validators).filter(|(index, _)| own(*index));
+        let keys = |owned: &mut dyn Iterator<Item = (u64, &bls::SecretKey)>| {
+            owned.map(|(_, key)| key.clone()).collect::<Vec<_>>()
+        };
+        let opted_in = keys(&mut owned().filter(|(index, _)| *index < options.opted_in));
+        let owner = EcdsaSecret::random();
+        let signed: Vec<SignedRegistration> = opted_in
+            .iter()
+            .map(|key| SignedRegistration::sign(owner.address(), key, network).map_err(|error| wrong(&error)))
+            .collect::<Result<_, _>>()?;
+        let registrations =
+            RegistrationTree::of_signed(&signed, owner.address()).map_err(|error| wrong(&error))?;
+        Ok(Self {
+            place: usize::try_from(place).map_err(|error| wrong(&error))?,
+            committer: EcdsaSecret::random(),
+            delegate: bls::SecretKey::random().map_err(|error| wrong(&error))?,
+            batch: EcdsaSecret::random(),
+            validators: keys(&mut owned()),
+            owner,
+            opted_in,
+            registrations,
+        })
+    }
+
+    /// What its files are called.
+    fn named(&self, name: &str) -> String {
+        match self.place {
+            0 => name.to_owned(),
+            place => format!("{name}-{}", place.saturating_add(1)),
+        }
     }
 }
 
@@ -77,11 +155,15 @@ pub(super) struct Plan<'a> {
     pub(super) execution: Url,
     pub(super) network: Signing,
     pub(super) contracts: &'a Addresses,
-    pub(super) opted_in: &'a [BlsPublicKey],
 }
 
 impl Plan<'_> {
     pub(super) fn relay(&self) -> Result<earnest_relay::Config, NetworkError> {
+        let market = if self.options.market {
+            json!({ "contract": self.contracts.ordering_market, "horizon_secs": HORIZON_SECONDS })
+        } else {
+            json!({})
+        };
         self.config(
             "relay",
             json!({
@@ -93,8 +175,9 @@ impl Plan<'_> {
                 "bls_key": self.key_file("relay-bls", self.keys.relay_bls.to_bytes().as_ref())?,
                 "ecdsa_key": self.key_file("relay-ecdsa", self.keys.relay.to_bytes().as_ref())?,
                 "inbox": self.contracts.inbox,
-                "opted_in": self.opted_in,
+                "opted_in": self.keys.opted_in(),
                 "registry": self.registry(),
+                "market": market,
                 "clients": { "per_second": 0 },
                 "free_space_floor": 0,
             }),
@@ -103,6 +186,7 @@ impl Plan<'_> {
 
     pub(super) fn gateway(
         &self,
+        operator: &Operator,
         relay: &Url,
         anvils: &[AnvilNode],
     ) -> Result<earnest_gateway::Config, NetworkError> {
@@ -116,19 +200,21 @@ impl Plan<'_> {
             })
             .collect();
         self.config(
-            "gateway",
+            &operator.named("gateway"),
             json!({
                 "listen": loopback(),
-                "data_dir": self.folder.join("gateway"),
+                "data_dir": self.folder.join(operator.named("gateway")),
                 "relay": relay,
                 "relay_address": self.keys.relay.address(),
                 "beacon": [&self.beacon],
                 "execution": self.execution,
                 "inbox": self.contracts.inbox,
                 "slasher": self.contracts.ordering_slasher,
-                "committer_key": self.key_file("committer", self.keys.committer.to_bytes().as_ref())?,
-                "delegate_key": self.key_file("delegate", self.keys.delegate.to_bytes().as_ref())?,
-                "batch_key": self.key_file("batch", self.keys.batch.to_bytes().as_ref())?,
+                "committer_key":
+                    self.key_file(&operator.named("committer"), operator.committer.to_bytes().as_ref())?,
+                "delegate_key":
+                    self.key_file(&operator.named("delegate"), operator.delegate.to_bytes().as_ref())?,
+                "batch_key": self.key_file(&operator.named("batch"), operator.batch.to_bytes().as_ref())?,
                 "rollups": rollups,
                 "clients": { "per_second": self.options.gateway_rate },
                 "free_space_floor": 0,
@@ -138,34 +224,64 @@ impl Plan<'_> {
 
     pub(super) fn proposer(
         &self,
+        operator: &Operator,
         relay: &Url,
         gateway: &Url,
     ) -> Result<earnest_proposer::Config, NetworkError> {
-        self.config(
-            "proposer",
-            json!({
+        let mut keys = json!({
                 "listen": loopback(),
-                "data_dir": self.folder.join("proposer"),
+                "data_dir": self.folder.join(operator.named("proposer")),
                 "beacon": [&self.beacon],
                 "network": self.network,
                 "relays": [{
                     "url": relay,
+                    "name": RELAY,
                     "pubkey": self.keys.relay_bls.public_key(),
                     "earnest": true,
                 }],
                 "gateway": {
-                    "committer": self.keys.committer.address(),
-                    "delegate": self.keys.delegate.public_key(),
+                    "committer": operator.committer.address(),
+                    "delegate": operator.delegate.public_key(),
                     "url": gateway,
                     "rollups": self.options.all_rollups(),
                     "relay_address": self.keys.relay.address(),
-                    "account": self.keys.operator.address(),
+                    "account": operator.owner.address(),
                 },
-                "opted_in": self.opted_in,
+                "opted_in": self.keys.opted_in(),
                 "registry": self.registry(),
                 "free_space_floor": 0,
-            }),
-        )
+        });
+        if let (Some(market), Some(keys)) = (self.bidding(operator)?, keys.as_object_mut()) {
+            keys.insert("market".to_owned(), market);
+        }
+        self.config(&operator.named("proposer"), keys)
+    }
+
+    /// What an operator bids: each rollup's window is worth the same to all, but for the first one's, which is worth more to
+    /// the first operator. So that one wins in the slots of others too, and of equal bids a slot's own proposer has first
+    /// refusal. None without a market, or without a validator that is opted in.
+    fn bidding(&self, operator: &Operator) -> Result<Option<Value>, NetworkError> {
+        let Some(registrations) = operator.registrations.as_ref().filter(|_| self.options.market) else {
+            return Ok(None);
+        };
+        let rollups = self.options.all_rollups();
+        let favourite = rollups.first().copied().filter(|_| operator.place == 0);
+        let values: Vec<Value> = rollups
+            .iter()
+            .map(|id| {
+                let wei = if favourite == Some(*id) { FAVOURITE } else { VALUE };
+                json!({ "rollup": id.to_string(), "value_wei": wei.to_string() })
+            })
+            .collect();
+        Ok(Some(json!({
+            "contract": self.contracts.ordering_market,
+            "relay": RELAY,
+            "registration_root": registrations.root(),
+            "account_key": self.key_file(&operator.named("account"), operator.owner.to_bytes().as_ref())?,
+            "slots": "all",
+            "budget_wei": BUDGET.to_string(),
+            "values": values,
+        })))
     }
 
     /// The Registry as all roles follow it. Of the first epochs the list says who is opted in: epochs are short, and nobody

@@ -368,6 +368,12 @@ fn first_refusal() {
     assert_eq!(judge(&good), Ok(()));
     assert_eq!(check_match(&clearing.winners, &good, None), Err(MatchFault::NotProposer));
     assert_eq!(check_match(&clearing.winners, &good, Some(&operator(10))), Err(MatchFault::NotProposer));
+    for half in [
+        OrderingBid { account: operator(10).owner, ..good.clone() },
+        OrderingBid { registration_root: operator(10).registration_root, ..good.clone() },
+    ] {
+        assert_eq!(judge(&half), Err(MatchFault::NotProposer));
+    }
     assert_eq!(judge(&by_proposer(2)), Err(MatchFault::NoWinner(bids[2].0)));
     assert_eq!(judge(&by_proposer(1)), Err(MatchFault::Rollups));
     for wei in [8_u64, 10] {
@@ -445,7 +451,8 @@ impl Auction {
                 bid_count: bids.len() as u64,
                 outcome: Some(AuctionOutcome {
                     rollups,
-                    operators: [10, 11, 12, 13, 20].map(operator).to_vec(),
+                    // Of those who bid: the proposer, who did not, matches all the same.
+                    operators: [10, 11, 12, 13].map(operator).to_vec(),
                     proposer_operator: Some(operator(20)),
                     bids,
                     auction_root: B256::ZERO,
@@ -542,6 +549,8 @@ impl Auction {
             proposer: None,
             rollups: None,
             operators: None,
+            proposer_operator: None,
+            now_ms: None,
         }
     }
 
@@ -568,20 +577,58 @@ fn an_honest_auction_holds_and_says_what_it_cannot_show() {
     // 12 for 1 and 25 for 2 and 3 beat 30 for 1 and 2 with 4 for 3.
     assert_eq!(verdict.clearing.total_wei, 37);
     let escrow = Unshown::Escrow(auction.hash_by(13, &[3]));
-    let relays_word = [Unshown::Window, Unshown::Proposer, Unshown::Rollups, Unshown::Operators, escrow];
+    let relays_word = [
+        Unshown::Window,
+        Unshown::Proposer,
+        Unshown::Rollups,
+        Unshown::Operators,
+        Unshown::FirstRefusal,
+        escrow,
+    ];
     assert_eq!(verdict.unshown, relays_word);
     assert!(auction.record.outcome.as_ref().unwrap().allocation.as_ref().unwrap().entries.len() == 3);
     // The same facts from elsewhere: nothing of them is the relay's word.
     let outcome = auction.record.outcome.as_ref().unwrap();
+    let operators = [10, 11, 12, 13, 20].map(operator);
     let public = Public {
         window: Some(&auction.record.window),
         proposer: Some(auction.record.proposer),
         rollups: Some(&outcome.rollups),
-        operators: Some(&outcome.operators),
+        operators: Some(&operators),
+        proposer_operator: Some(outcome.proposer_operator),
+        now_ms: Some(u64::MAX),
         ..auction.public()
     };
     let verdict = verify_auction(&public).unwrap();
     assert_eq!((verdict.findings, verdict.unshown), (vec![], vec![escrow]));
+    // What L1 has otherwise is shown, whatever the relay lists.
+    let (elsewhere, others) = (
+        [operator(10), operator(11), operator(12)].map(|one| Operator { committer: Address::ZERO, ..one }),
+        [operator(11), operator(12), operator(13), operator(20)],
+    );
+    let owners = [10, 11, 12, 13, 20].map(|number| Operator { owner: Address::ZERO, ..operator(number) });
+    type Expected = fn(&Finding) -> bool;
+    let cases: [(&[Operator], Expected); 3] = [
+        (&elsewhere, |it| matches!(it, Finding::Counted { fault: BidFault::WrongCommitter(_), .. })),
+        (&others, |it| matches!(it, Finding::Counted { fault: BidFault::UnknownOperator(_), .. })),
+        (&owners, |it| matches!(it, Finding::Counted { fault: BidFault::NotOwner(_), .. })),
+    ];
+    for (operators, expected) in cases {
+        let findings = verify_auction(&Public { operators: Some(operators), ..public }).unwrap().findings;
+        assert!(findings.iter().any(expected), "{findings:#?}");
+    }
+    for of_proposer in [None, Some(operator(10))] {
+        let public = Public { proposer_operator: Some(of_proposer), ..public };
+        let findings = verify_auction(&public).unwrap().findings;
+        let differs = |it: &Finding| matches!(it, Finding::Differs { what: "the proposer's operator", .. });
+        assert!(findings.iter().any(differs), "{findings:#?}");
+        assert!(
+            findings.iter().any(|it| matches!(it, Finding::Match { fault: MatchFault::NotProposer, .. }))
+        );
+    }
+    let rollups = [registration(1, 7), registration(2, 6), registration(3, 0)];
+    let findings = verify_auction(&Public { rollups: Some(&rollups), ..public }).unwrap().findings;
+    assert!(findings.iter().any(|it| matches!(it, Finding::Differs { what: "what is for sale", .. })));
     // And as JSON.
     let text = serde_json::to_string(&auction.record).unwrap();
     assert_eq!(serde_json::from_str::<AuctionRecord>(&text).unwrap(), auction.record);
@@ -593,6 +640,55 @@ fn before_close_there_is_nothing_to_verify() {
     auction.record.outcome = None;
     let sealed = verify_auction(&auction.public()).unwrap_err();
     assert_eq!(sealed.close_ms, window().close_ms);
+}
+
+/// A relay that shows nothing at all hides no acknowledged bid by it.
+#[test]
+fn an_auction_that_is_withheld_is_wrong_once_it_is_over() {
+    let mut auction = Auction::honest();
+    let bids = auction.outcome().bids.clone();
+    let held = |one: &PublishedBid| HeldAck { bid: one.bid.clone(), ack: one.ack.clone() };
+    auction.record.outcome = None;
+    auction.record.status = AuctionStatus::Lapsed;
+    let at = |auction: &Auction, now_ms| {
+        verify_auction(&Public { now_ms: Some(now_ms), ..auction.public() }).map(|verdict| verdict.findings)
+    };
+    let (over_ms, start_ms, close_ms) = (window().first_refusal_ms, window().start_ms, window().close_ms);
+    let withheld = Finding::Withheld { close_ms, bid_count: 5 };
+    assert!(at(&auction, start_ms - 1).is_err());
+    assert_eq!(at(&auction, start_ms).unwrap(), std::slice::from_ref(&withheld));
+    auction.held = vec![held(&bids[0])];
+    let left_out = Finding::LeftOut { hash: bids[0].hash, received_at_ms: close_ms - 10 };
+    assert!(at(&auction, over_ms - 1).is_err());
+    assert_eq!(at(&auction, over_ms).unwrap(), std::slice::from_ref(&left_out));
+    assert_eq!(at(&auction, start_ms).unwrap(), [left_out.clone(), withheld]);
+    // Also if it says that there was none.
+    auction.record.bid_count = 0;
+    assert_eq!(at(&auction, start_ms).unwrap(), [left_out]);
+    auction.held[0].ack = ack(bids[1].hash, close_ms - 10);
+    assert!(at(&auction, start_ms).is_err(), "of another bid");
+}
+
+#[test]
+fn a_result_or_a_receipt_that_does_not_come_in_time_is_told() {
+    let mut auction = Auction::honest();
+    let start_ms = auction.record.window.start_ms;
+    let proposer = auction.record.proposer;
+    let message = auction.authorities[0].delegation.message.clone();
+    let late = DelegationReceipt::of(&message, start_ms).unwrap();
+    auction.authorities[0].receipt =
+        Signed::<_, EcdsaSignature>::sign(late, &ecdsa_secret(RELAY), &NETWORK).unwrap();
+    let verdict = auction.verify();
+    assert_eq!(verdict.findings, []);
+    assert!(verdict.unshown.contains(&Unshown::Late(proposer)));
+    // A relay that goes on saying that first refusal is not over.
+    auction.record.status = AuctionStatus::Closed;
+    (auction.outcome().result, auction.outcome().allocation) = (None, None);
+    auction.authorities.clear();
+    let at = |now_ms| verify_auction(&Public { now_ms, ..auction.public() }).unwrap().findings;
+    assert_eq!(at(None), []);
+    assert_eq!(at(Some(start_ms - 1)), []);
+    assert_eq!(at(Some(start_ms)), [Finding::NoResult]);
 }
 
 #[test]
@@ -777,7 +873,10 @@ fn every_deviation_is_shown() {
         ("nobody", |it| it.outcome().winners.clear(), |found| matches!(found, Finding::Winners { .. })),
         (
             "match of a stranger",
-            |it| it.outcome().proposer_operator = Some(operator(10)),
+            |it| {
+                it.outcome().operators.push(operator(20));
+                it.outcome().proposer_operator = Some(operator(10));
+            },
             |found| matches!(found, Finding::Match { fault: MatchFault::NotProposer, .. }),
         ),
         (

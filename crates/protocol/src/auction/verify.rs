@@ -44,6 +44,10 @@ pub struct Public<'a> {
     pub rollups: Option<&'a [RollupRegistration]>,
     /// The operators that are opted in by the slot's reference block, if they are known from L1.
     pub operators: Option<&'a [Operator]>,
+    /// The operator of the slot's proposer, who has the first refusal, or that there is none, if it is known from L1.
+    pub proposer_operator: Option<Option<Operator>>,
+    /// Now, Unix milliseconds, if the clock may be asked: shows what is withheld.
+    pub now_ms: Option<u64>,
 }
 
 /// What is wrong with an auction.
@@ -93,6 +97,14 @@ pub enum Finding {
         hash: B256,
         /// When the relay had it, Unix milliseconds.
         received_at_ms: u64,
+    },
+    /// The auction closed long ago, and its bids are not shown.
+    #[error("the auction closed at {close_ms} ms, and of its {bid_count} bids none is shown")]
+    Withheld {
+        /// When it closed, Unix milliseconds.
+        close_ms: u64,
+        /// Bids taken, by the relay's own count.
+        bid_count: u64,
     },
     /// A bid is counted that must not be.
     #[error("bid {hash} is counted: {fault}")]
@@ -234,9 +246,15 @@ pub enum Unshown {
     /// The operators are the relay's word.
     #[error("that owners and committers are those of the Registry (the relay's word)")]
     Operators,
+    /// Who has the first refusal is the relay's word.
+    #[error("that the operator who has the first refusal is the proposer's (the relay's word)")]
+    FirstRefusal,
     /// Whether an escrow was too low is the relay's word.
     #[error("that the escrow did not cover bid {0} (the relay's word)")]
     Escrow(B256),
+    /// By the relay's receipt a delegation came when the window had begun: then nobody holds by it.
+    #[error("that the delegation of {0} came too late to make anyone a holder (the relay's word)")]
+    Late(BlsPublicKey),
     /// An acknowledgement that is of something else, or of another signer.
     #[error("anything by the acknowledgement of {0}: it is not this relay's, or not of this slot")]
     Held(B256),
@@ -269,12 +287,10 @@ pub struct Verdict {
 /// Computes an auction again from what is public, and lists what is wrong with what the relay published.
 ///
 /// # Errors
-/// `Sealed` before close.
+/// `Sealed` while nothing is shown, and nothing shows that it should be.
 pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
     let record = public.record;
-    let Some(outcome) = &record.outcome else {
-        return Err(Sealed { close_ms: record.window.close_ms });
-    };
+    let Some(outcome) = &record.outcome else { return withheld(public) };
     let mut audit = Audit::new(public, outcome);
     audit.frame();
     let bids = audit.bids();
@@ -294,6 +310,41 @@ pub fn verify_auction(public: &Public<'_>) -> Result<Verdict, Sealed> {
         clearing: best.refused(&matches),
         counted: bids.len(),
     })
+}
+
+/// What an auction that is not shown amounts to. Once first refusal is over a relay has no reason to hide an acknowledged bid,
+/// and once the window has begun none to hide any.
+fn withheld(public: &Public<'_>) -> Result<Verdict, Sealed> {
+    let record = public.record;
+    let window = public.window.unwrap_or(&record.window);
+    let is_past = |at_ms: u64| public.now_ms.is_some_and(|now_ms| now_ms >= at_ms);
+    let (mut findings, mut unshown) = (Vec::new(), Vec::new());
+    if is_past(window.first_refusal_ms) {
+        for held in public.held {
+            match acknowledged(public, held) {
+                Some((hash, received_at_ms)) => findings.push(Finding::LeftOut { hash, received_at_ms }),
+                None => unshown.push(Unshown::Held(held.ack.message.bid_hash)),
+            }
+        }
+    }
+    let (close_ms, bid_count) = (window.close_ms, record.bid_count);
+    if is_past(window.start_ms) && bid_count > 0 {
+        findings.push(Finding::Withheld { close_ms, bid_count });
+    }
+    if findings.is_empty() {
+        return Err(Sealed { close_ms: record.window.close_ms });
+    }
+    let clearing = Clearing { winners: Vec::new(), total_wei: 0 };
+    Ok(Verdict { findings, unshown, clearing, counted: 0 })
+}
+
+/// Hash and time of a bid for this slot that this relay acknowledged.
+fn acknowledged(public: &Public<'_>, HeldAck { bid, ack }: &HeldAck) -> Option<(B256, u64)> {
+    let hash = bid.message.hash(&MarketDomain { chain_id: public.network.chain_id, market: public.market });
+    let holds = bid.message.slot == public.slot
+        && ack.message.bid_hash == hash
+        && ack.verify(&public.network, public.relay).is_ok();
+    holds.then_some((hash, ack.message.received_at_ms))
 }
 
 struct Audit<'a> {
@@ -317,10 +368,12 @@ impl<'a> Audit<'a> {
             domain: MarketDomain { chain_id: public.network.chain_id, market: public.market },
             window: public.window.unwrap_or(&public.record.window),
             sale: Sale::of(public.rollups.unwrap_or(&outcome.rollups), public.relay),
-            operators: public
-                .operators
-                .unwrap_or(&outcome.operators)
+            // The proposer's operator may match a winner without a bid of its own.
+            operators: outcome
+                .proposer_operator
                 .iter()
+                .filter(|_| public.operators.is_none())
+                .chain(public.operators.unwrap_or(&outcome.operators))
                 .map(|operator| (operator.registration_root, operator))
                 .collect(),
             findings: Vec::new(),
@@ -365,6 +418,12 @@ impl<'a> Audit<'a> {
         }
         if public.operators.is_none() {
             self.unshown.push(Unshown::Operators);
+        }
+        match &public.proposer_operator {
+            Some(operator) => self.same("the proposer's operator", &self.outcome.proposer_operator, operator),
+            // Where nobody matched it makes no difference.
+            None if self.outcome.matches.is_empty() => {}
+            None => self.unshown.push(Unshown::FirstRefusal),
         }
     }
 
@@ -445,15 +504,11 @@ impl<'a> Audit<'a> {
         let published = self.outcome.bids.iter().chain(&self.outcome.matches);
         let listed: BTreeSet<B256> =
             published.map(|published| published.bid.message.hash(&self.domain)).collect();
-        for HeldAck { bid, ack } in self.public.held {
-            let hash = bid.message.hash(&self.domain);
-            let holds = bid.message.slot == self.public.slot
-                && ack.message.bid_hash == hash
-                && ack.verify(&self.public.network, self.public.relay).is_ok();
-            if !holds {
-                self.unshown.push(Unshown::Held(ack.message.bid_hash));
-            } else if !listed.contains(&hash) {
-                self.find(Finding::LeftOut { hash, received_at_ms: ack.message.received_at_ms });
+        for held in self.public.held {
+            match acknowledged(self.public, held) {
+                None => self.unshown.push(Unshown::Held(held.ack.message.bid_hash)),
+                Some((hash, _)) if listed.contains(&hash) => {}
+                Some((hash, received_at_ms)) => self.find(Finding::LeftOut { hash, received_at_ms }),
             }
         }
     }
@@ -472,13 +527,14 @@ impl<'a> Audit<'a> {
     /// The matches that count, the winners being these.
     fn matches(&mut self, winners: &[Won]) -> Vec<NamedBid<'a>> {
         let outcome = self.outcome;
+        let proposer = self.public.proposer_operator.unwrap_or(outcome.proposer_operator);
         let mut matches = Vec::new();
         for published in &outcome.matches {
             let Some(hash) = self.form(published) else { continue };
             let (bid, terms) = (&published.bid.message, self.terms(published, BidKind::FirstRefusal));
             if let Err(fault) = admit(bid, &terms) {
                 self.find(Finding::Counted { hash, fault });
-            } else if let Err(fault) = check_match(winners, bid, self.outcome.proposer_operator.as_ref()) {
+            } else if let Err(fault) = check_match(winners, bid, proposer.as_ref()) {
                 self.find(Finding::Match { hash, fault });
             } else {
                 matches.push(NamedBid { hash, bid });
@@ -493,7 +549,8 @@ impl<'a> Audit<'a> {
             self.allocation(allocation, clearing);
         }
         let Some(result) = &outcome.result else {
-            if matches!(self.record.status, AuctionStatus::Final | AuctionStatus::Lapsed) {
+            let over = self.public.now_ms.is_some_and(|now_ms| now_ms >= self.window.start_ms);
+            if over || matches!(self.record.status, AuctionStatus::Final | AuctionStatus::Lapsed) {
                 self.find(Finding::NoResult);
             }
             return;
@@ -575,7 +632,8 @@ impl<'a> Audit<'a> {
 
     fn delegations(&mut self) {
         let public = self.public;
-        let roots = TrustRoots { network: public.network, relay: public.relay, proposer: public.proposer };
+        let (network, relay, proposer) = (public.network, public.relay, public.proposer);
+        let roots = TrustRoots { network, relay, proposer, slasher: None };
         let result = self.outcome.result.as_ref().map(|result| result.message.allocation_hash);
         for authority in public.authorities {
             let message = &authority.delegation.message;
@@ -586,8 +644,7 @@ impl<'a> Audit<'a> {
             }
             match valid_allocation(authority, public.slot, &roots) {
                 Ok(allocation) if allocation.entries.is_empty() => {}
-                // Too late to make anyone a holder.
-                Err(DelegationError::TooLate { .. }) => {}
+                Err(DelegationError::TooLate { .. }) => self.unshown.push(Unshown::Late(proposer)),
                 Ok(allocation) => {
                     let stated = allocation.abi_hash();
                     if result != Some(stated) {

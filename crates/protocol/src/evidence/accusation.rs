@@ -274,7 +274,7 @@ impl Judge {
         let authority =
             Authority::try_from((delegation, receipt)).map_err(|_| AnswerFault::ProposerSignature)?;
         let relay = facts.relay_of(accusation.rollup_id);
-        let roots = TrustRoots { network: self.network, relay, proposer: None };
+        let roots = TrustRoots { network: self.network, relay, proposer: None, slasher: None };
         let holding = valid_delegation(&authority, accusation.rollup_id, accusation.slot, &roots)
             .map_err(|error| answer_fault(&error))?;
         require(holding.entry.committer == accusation.signer, AnswerFault::Entry)

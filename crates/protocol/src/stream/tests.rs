@@ -232,3 +232,36 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_names_another_slasher_is_not_believed() {
+    let events = stream();
+    let here = Address::repeat_byte(0x52);
+    let checker =
+        |slasher| StreamChecker::new(ROLLUP, TrustRoots { slasher: Some(slasher), ..roots() }, None);
+    let StreamEvent::Microblock(first) = &events[1] else { panic!("no microblock") };
+    let named = first.commitment.commitment.slasher;
+    let mut right = checker(named);
+    for event in &events {
+        assert!(right.on(event).is_ok());
+    }
+    let mut wrong = checker(here);
+    wrong.on(&events[0]).unwrap();
+    for event in &events[1..] {
+        let violation = wrong.on(event).unwrap_err();
+        assert!(
+            matches!(&violation, Violation::Slasher { expected, found, .. } if (*expected, *found) == (here, named)),
+            "{violation}"
+        );
+    }
+    // A second commitment for a place is evidence, whatever it names.
+    let other = changed(&events[1], &committer(), |ordering| ordering.timestamp_ms += 1);
+    let StreamEvent::Microblock(mut other) = other else { panic!("no microblock") };
+    let commitment = Commitment::of_ordering(&other.commitment.commitment.ordering().unwrap(), here);
+    other.commitment = SignedCommitment::sign(commitment, &committer(), &NETWORK).unwrap();
+    let mut right = checker(named);
+    right.on(&events[0]).unwrap();
+    right.on(&events[1]).unwrap();
+    let violation = right.on(&StreamEvent::Microblock(other)).unwrap_err();
+    assert!(matches!(violation, Violation::Equivocation { .. }), "{violation}");
+}
