@@ -91,7 +91,9 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
         chain_id: NETWORK.chain_id,
         genesis_ms,
         slot_ms,
+        slots_per_epoch: 32,
         registrar: deployer().address(),
+        notice_slots: 96,
         registry: RegistryParameters {
             min_collateral_wei: 2 * ETHER,
             fraud_proof_window: 1,
