@@ -152,7 +152,8 @@ impl Rig {
         let anvil = AnvilNode::start(&AnvilOptions::new(CHAIN)).await.unwrap();
         let beacon = Beacon::start().await;
         let parameters = json!({
-            "genesis_fork_version": "0x10000038", "chain_id": CHAIN, "genesis_ms": 0, "slot_ms": 1000, "registrar": OWNER,
+            "genesis_fork_version": "0x10000038", "chain_id": CHAIN, "genesis_ms": 0, "slot_ms": 1000,
+            "slots_per_epoch": 32, "registrar": OWNER, "notice_slots": 96,
             "registry": {
                 "min_collateral_wei": "2000000000000000000", "fraud_proof_window": FRAUD_WINDOW,
                 "unregistration_delay": LEAVING, "slash_window": LEAVING, "opt_in_delay": OPT_IN_DELAY,
