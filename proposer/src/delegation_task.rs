@@ -278,7 +278,7 @@ impl DelegationTask {
 
     async fn deliver(&self, relay: SourceIndex, signed: &SignedDelegation) -> Result<(), StepError> {
         let Some(source) = self.sidecar.sources.get(relay) else { return Ok(()) };
-        let Some(relay_key) = source.pubkey else { return Ok(()) };
+        let Some(relay_key) = source.pubkey.map(|key| key.bytes()) else { return Ok(()) };
         let place = (signed.message.slot, signed.message.proposer);
         let posted = tokio::time::timeout(POST_TIME, source.brief.post_delegation(signed));
         let timed_out =

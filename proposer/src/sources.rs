@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
-use earnest_builder_types::{BlsPublicKey, ForkCodec, ForkName, SignedBuilderBid};
+use earnest_builder_types::bls::VerifyingKey;
+use earnest_builder_types::{ForkCodec, ForkName, SignedBuilderBid};
 use earnest_client::header_with_proofs::transaction_proof;
 use earnest_client::{
     Answer, ClientError, HeaderRequest, HeaderWithProofs, Limits, RelayClient, read_header,
     read_header_with_proofs,
 };
 use http::{HeaderValue, StatusCode};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::config::{Config, SourceConfig};
 use crate::proof_check::ProvenTransaction;
@@ -45,7 +47,7 @@ pub struct Source {
     /// The same for whatever has a short answer: a source may send all that is read of it.
     pub brief: RelayClient,
     /// The key that must have signed its bids, if it is known.
-    pub pubkey: Option<BlsPublicKey>,
+    pub pubkey: Option<VerifyingKey>,
     /// Whether it is an Earnest relay.
     pub earnest: bool,
 }
@@ -72,7 +74,7 @@ impl Sources {
     /// Clients of every configured source.
     ///
     /// # Errors
-    /// [`ClientError`] if a URL cannot be used.
+    /// [`ClientError`] if a URL or a key cannot be used.
     pub fn new(config: &Config) -> Result<Self, ClientError> {
         let limits = Limits {
             max_body: config.max_body,
@@ -82,7 +84,10 @@ impl Sources {
         let source = |source: &SourceConfig| {
             let client = RelayClient::new(&source.url, limits)?;
             let brief = client.limited(MAX_BRIEF);
-            Ok(Source { name: source.name(), client, brief, pubkey: source.pubkey, earnest: source.earnest })
+            let name = source.name();
+            let pubkey = source.pubkey.as_ref().map(VerifyingKey::new).transpose();
+            let pubkey = pubkey.map_err(|error| ClientError::Setup(format!("pubkey of {name}: {error}")))?;
+            Ok(Source { name, client, brief, pubkey, earnest: source.earnest })
         };
         let all = config.sources.iter().map(source).collect::<Result<Vec<_>, ClientError>>()?;
         Ok(Self {
@@ -173,15 +178,19 @@ impl Sources {
     }
 }
 
-/// Reading up to 2 MiB and verifying a signature takes too long for a task that others wait on.
+/// Reading up to 2 MiB and verifying a signature takes too long for a thread that others wait on. It is done on this one, as what
+/// was read is at hand here, and another takes its place.
 async fn judged<T: Send + 'static>(judge: impl FnOnce() -> Reply<T> + Send + 'static) -> Reply<T> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        return tokio::task::block_in_place(judge);
+    }
     tokio::task::spawn_blocking(judge).await.unwrap_or(Reply::Fault(Fault::Late))
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Judge {
     domain: B256,
-    pubkey: Option<BlsPublicKey>,
+    pubkey: Option<VerifyingKey>,
     wanted: Wanted,
 }
 
@@ -202,10 +211,10 @@ impl Judge {
             return Err(Fault::Absurd(bid.value()));
         }
         let Some(pubkey) = self.pubkey else { return Ok(()) };
-        if bid.pubkey() != pubkey {
+        if bid.pubkey() != pubkey.bytes() {
             return Err(Fault::WrongRelay);
         }
-        bid.verify(self.domain).map_err(|_| Fault::BadSignature)
+        pubkey.verify(bid.signing_root(self.domain), bid.signature()).map_err(|_| Fault::BadSignature)
     }
 
     fn judge_proven(&self, with_proofs: HeaderWithProofs) -> Reply<ProvenOffer<Passable>> {

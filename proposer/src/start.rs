@@ -164,7 +164,7 @@ pub async fn start_with(
     let relays: Vec<_> = sources
         .iter()
         .filter(|(_, source)| source.earnest)
-        .filter_map(|(index, source)| Some((index, source.pubkey?)))
+        .filter_map(|(index, source)| Some((index, source.pubkey?.bytes())))
         .collect();
     let options =
         Options { free_space_floor: config.free_space_floor, cache_bytes: CACHE_BYTES, ..Options::default() };

@@ -200,7 +200,12 @@ impl SignedBuilderBid {
     /// # Errors
     /// As [`verify`].
     pub fn verify(&self, builder_domain: B256) -> Result<(), BlsError> {
-        let root = signing_root(self.message().tree_hash_root(), builder_domain);
-        verify(&self.pubkey(), root, self.signature())
+        verify(&self.pubkey(), self.signing_root(builder_domain), self.signature())
+    }
+
+    /// What the relay signs.
+    #[must_use]
+    pub fn signing_root(&self, builder_domain: B256) -> B256 {
+        signing_root(self.message().tree_hash_root(), builder_domain)
     }
 }

@@ -112,11 +112,41 @@ pub fn validate_public_key(key: &BlsPublicKey) -> Result<(), BlsError> {
 /// # Errors
 /// Which part is wrong: the key, the encoding of the signature, or the signature itself.
 pub fn verify(key: &BlsPublicKey, signing_root: B256, signature: &BlsSignature) -> Result<(), BlsError> {
-    let key = point_of_key(key)?;
-    let signature = point_of_signature(signature)?;
-    match signature.verify(false, signing_root.as_slice(), DST, &[], &key, false) {
-        BLST_ERROR::BLST_SUCCESS => Ok(()),
-        _ => Err(BlsError::Signature),
+    VerifyingKey::new(key)?.verify(signing_root, signature)
+}
+
+/// A public key that was checked once, for who verifies many signatures by it.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyingKey {
+    bytes: BlsPublicKey,
+    point: min_pk::PublicKey,
+}
+
+impl VerifyingKey {
+    /// Checks `key`, as [`validate_public_key`] does.
+    ///
+    /// # Errors
+    /// [`BlsError::PublicKey`].
+    pub fn new(key: &BlsPublicKey) -> Result<Self, BlsError> {
+        Ok(Self { bytes: *key, point: point_of_key(key)? })
+    }
+
+    /// The key, compressed.
+    #[must_use]
+    pub const fn bytes(&self) -> BlsPublicKey {
+        self.bytes
+    }
+
+    /// Verifies one signature over a signing root.
+    ///
+    /// # Errors
+    /// Which part is wrong: the encoding of the signature, or the signature itself.
+    pub fn verify(&self, signing_root: B256, signature: &BlsSignature) -> Result<(), BlsError> {
+        let signature = point_of_signature(signature)?;
+        match signature.verify(false, signing_root.as_slice(), DST, &[], &self.point, false) {
+            BLST_ERROR::BLST_SUCCESS => Ok(()),
+            _ => Err(BlsError::Signature),
+        }
     }
 }
 
