@@ -12,7 +12,6 @@ use earnest_client::{
     read_header_with_proofs,
 };
 use http::{HeaderValue, StatusCode};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::config::{Config, SourceConfig};
 use crate::proof_check::ProvenTransaction;
@@ -178,12 +177,8 @@ impl Sources {
     }
 }
 
-/// Reading up to 2 MiB and verifying a signature takes too long for a thread that others wait on. It is done on this one, as what
-/// was read is at hand here, and another takes its place.
+/// Reading up to 2 MiB and verifying a signature takes too long for a task that others wait on.
 async fn judged<T: Send + 'static>(judge: impl FnOnce() -> Reply<T> + Send + 'static) -> Reply<T> {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        return tokio::task::block_in_place(judge);
-    }
     tokio::task::spawn_blocking(judge).await.unwrap_or(Reply::Fault(Fault::Late))
 }
 
