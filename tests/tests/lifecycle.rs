@@ -317,14 +317,25 @@ impl Rig {
         panic!("the market keeps its credits elsewhere");
     }
 
-    /// A call of the slasher.
+    /// A call of the slasher, done when this returns.
     async fn as_slasher(&self, input: Vec<u8>) {
         let Addresses { registry, ordering_slasher, .. } = self.addresses;
         self.anvil.fund(ordering_slasher, ether(1)).await.unwrap();
         self.rpc("anvil_impersonateAccount", json!([ordering_slasher])).await;
         let input = Bytes::from(input);
-        self.rpc("eth_sendTransaction", json!([{"from": ordering_slasher, "to": registry, "input": input}]))
-            .await;
+        self.transact(json!({"from": ordering_slasher, "to": registry, "input": input})).await;
+    }
+
+    /// A transaction by an account that the node holds. The node mines it after it answered, so its receipt is waited for:
+    /// a clock set forward in between would make it a later one.
+    async fn transact(&self, transaction: Value) {
+        let rpc = self.anvil.rpc();
+        let hash: B256 = rpc.call_method("eth_sendTransaction", (transaction,)).await.unwrap();
+        until("the transaction to be in a block", LIMIT, async || {
+            let receipt = rpc.receipt(hash).await.unwrap();
+            receipt.map(|receipt| assert!(receipt.status(), "the transaction failed"))
+        })
+        .await;
     }
 
     /// The roots of the registration files.
@@ -725,8 +736,7 @@ async fn what_was_signed_and_never_arrived_is_sent_as_it_was() {
     said.refused("nothing is sent twice");
     assert_eq!(*sent.lock(), 2);
     // Meanwhile the account did something else.
-    let away = json!([{"from": OWNER, "to": RELAY, "value": "0x1"}]);
-    rig.rpc("eth_sendTransaction", away).await;
+    rig.transact(json!({"from": OWNER, "to": RELAY, "value": "0x1"})).await;
     let said = rig.proposer(&["deposit", "--escrow", "1ether"]).await.well();
     assert!(said.contains("came to nothing"), "{said}");
     assert_eq!((rig.escrow().await, nonce().await), (ether(2), first + 3));
