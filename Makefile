@@ -9,7 +9,8 @@ devnet: peers
 
 test: peers contracts unit smoke
 
-# The tests of the whole system run the binary.
+# The tests of the whole system run the binary. Most wait for slots rather than compute: more run at once than there are cores.
+unit: export RUST_TEST_THREADS ?= 4
 unit: peers
 	$(CARGO) build --locked -p earnest-cli
 	$(CARGO) test --workspace --locked
