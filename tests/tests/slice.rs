@@ -189,7 +189,8 @@ async fn on_l1_through_the_relay(slice: &Slice, receipt: &PreconfReceipt, raw: &
     assert!(event.time * 1000 <= slice.network.timing().slot_start(receipt.slot), "late");
     let transaction = rpc.transaction(log.transaction_hash.unwrap()).await.unwrap().unwrap();
     let batch = inbox::decode_submit(transaction.inner.inner().input(), &ready.network).unwrap();
-    assert_eq!(batch.txs.get(usize::try_from(receipt.index).unwrap()), Some(raw));
+    let placed = batch.txs.get(usize::try_from(receipt.index).unwrap());
+    assert_eq!(placed, Some(raw), "in {:?}", batch.seal);
     assert_eq!(batch.committer, ready.committer);
 
     let delivered = ready.relay.join("relay/v1/data/bidtraces/proposer_payload_delivered").unwrap();

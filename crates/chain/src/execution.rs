@@ -212,12 +212,15 @@ impl ExecutionClient {
         self.call_method::<U64>("eth_estimateGas", (request,)).await.map(|gas| gas.to())
     }
 
-    /// `eth_getLogs`.
+    /// `eth_getLogs`, without the logs of topics that were not asked for: `EthereumJS` heeds only the first topic.
+    /// Whether contracts and blocks are those that were asked for is the caller's to judge.
     ///
     /// # Errors
     /// As [`Self::call_method`].
     pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, ChainError> {
-        self.call_method("eth_getLogs", (filter,)).await
+        let mut logs: Vec<Log> = self.call_method("eth_getLogs", (filter,)).await?;
+        logs.retain(|log| filter.matches_topics(log.topics()));
+        Ok(logs)
     }
 
     /// `eth_getBlockByNumber` with the hashes of its transactions; `None` if there is no such block.

@@ -9,6 +9,7 @@ use std::sync::{
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, U256};
+use alloy_rpc_types_eth::Filter;
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post};
 use earnest_chain::{AccountState, ChainError, ExecutionClient};
 use serde_json::{Value, json};
@@ -62,6 +63,25 @@ async fn answers_come_as_types() {
     assert_eq!(node.logs(&Default::default()).await, Ok(vec![]));
     let fees = node.fee_history(4, BlockNumberOrTag::Latest, &[50.0]).await.unwrap();
     assert_eq!(fees.base_fee_per_gas, [7, 8]);
+}
+
+/// Some nodes heed only the first topic of a filter.
+#[tokio::test]
+async fn logs_that_were_not_asked_for_are_left_out() {
+    let [event, one, two] = [1, 2, 3].map(B256::repeat_byte);
+    let log = |topics: &[B256]| {
+        json!({"address": Address::repeat_byte(9), "topics": topics, "data": "0x", "blockNumber": "0x6", "blockHash": BLOCK,
+            "transactionHash": BLOCK, "transactionIndex": "0x0", "logIndex": "0x0", "removed": false})
+    };
+    let asked = log(&[event, one, two]);
+    let held = json!([log(&[event, two, two]), log(&[two, one, two]), asked, log(&[event])]);
+    let answer = async move |Json(request): Json<Value>| {
+        Json(json!({"jsonrpc": "2.0", "id": request["id"], "result": held}))
+    };
+    let node = serve(Router::new().route("/rpc", post(answer))).await;
+    let filter = Filter::new().event_signature(event).topic1(one);
+    let logs = node.logs(&filter).await.unwrap();
+    assert_eq!(logs, [serde_json::from_value(asked).unwrap()]);
 }
 
 #[tokio::test]
