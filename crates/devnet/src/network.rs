@@ -1,7 +1,7 @@
 //! The whole system in one process, over a real execution client: L1, validators behind a sidecar, a relay, a
 //! builder, a gateway and what it takes to use them.
 
-mod contracts;
+mod deployment;
 mod roles;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -10,7 +10,10 @@ use alloy_primitives::{Address, B256, U256};
 use earnest_bindings::deploy::{self, ParameterError};
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_chain::ChainError;
-use earnest_client::{L1Account, L1Error};
+use earnest_client::{
+    L1Account, L1Error,
+    operator::{ActError, plan::MAX_BATCH},
+};
 use earnest_protocol::{
     RollupId, Slot, Wei,
     delegation::TrustRoots,
@@ -27,14 +30,15 @@ use crate::{
     anvil::{AnvilError, AnvilNode, AnvilOptions},
     beacon::{BeaconNode, BeaconOptions, HistoryError},
     builder::{Builder, BuilderOptions},
+    contracts::{COLLATERAL, parameters},
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
     validator::{ValidatorOptions, Validators},
 };
-use contracts::{COLLATERAL, Deployment, ESCROW, notice_slots, parameters};
+use deployment::{Deployment, ESCROW};
 use roles::{Keys, OPTIN_DELAY, Operator, Plan, users};
 
-pub use contracts::MAX_OPTED_IN;
-
+/// Most validators of an operator: those that one transaction can register.
+pub const MAX_OPTED_IN: u64 = MAX_BATCH as u64;
 /// Of the beacon chain, and so in every signature.
 const GENESIS_FORK_VERSION: [u8; 4] = [0x10, 0, 0, 0x38];
 /// Wei of each funded account: 10,000 ether.
@@ -151,6 +155,9 @@ pub enum NetworkError {
     /// The contracts, or what the operator does with them, did not get onto L1.
     #[error("contracts: {0}")]
     L1(#[from] L1Error),
+    /// A call of the contracts cannot be made.
+    #[error("contracts: {0}")]
+    Act(#[from] ActError),
     /// The contracts cannot be had with these options.
     #[error("contracts: {0}")]
     Parameters(#[from] ParameterError),
@@ -345,7 +352,8 @@ impl Network {
         beacon_options.chain_id = chain_id;
         beacon_options.genesis_fork_version = GENESIS_FORK_VERSION;
         beacon_options.genesis_time = if options.market {
-            let slots = notice_slots(beacon_options.slots_per_epoch).saturating_add(DEPLOYMENT_SLOTS);
+            let slots =
+                deploy::shortest_notice(beacon_options.slots_per_epoch).saturating_add(DEPLOYMENT_SLOTS);
             let behind_ms = options.slot_ms.saturating_mul(slots);
             beacon_options.genesis_time.saturating_sub(behind_ms.div_ceil(1_000))
         } else {
@@ -510,7 +518,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Key`].
     pub fn rollups_owner(&self) -> Result<L1Account, NetworkError> {
-        contracts::account(&self.execution, &self.rollups_owner, &self.ready.network)
+        deployment::account(&self.execution, &self.rollups_owner, &self.ready.network)
     }
 
     /// Ends the first operator's gateway, keeping its journal, and starts it again on the same address.

@@ -1,33 +1,22 @@
 //! The contracts on the network's own L1, with one operator and its validators.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_sol_types::{SolCall, SolValue};
-use earnest_bindings::{
-    Registry,
-    deploy::{
-        Addresses, FACTORY, MarketParameters, Parameters, Plan, RegistryParameters, SlasherParameters, plan,
-    },
+use alloy_primitives::{Address, B256, TxKind, U256};
+use earnest_bindings::deploy::{Addresses, Plan, plan};
+use earnest_chain::{ExecutionClient, SlotClock};
+use earnest_client::{Call, L1Account, operator::Act};
+use earnest_devnet::{
+    contracts::{self, COLLATERAL},
+    validator::interop_key,
 };
-use earnest_chain::ExecutionClient;
-use earnest_client::L1Account;
-use earnest_devnet::validator::interop_key;
-use earnest_protocol::{
-    RollupId,
-    registry::{RegistrationTree, SignedRegistration},
-    signing::{EARNEST_SIGNING_ID, EcdsaSecret},
-};
+use earnest_protocol::{RollupId, registry::RegistrationTree, signing::EcdsaSecret};
 use url::Url;
 
-use super::genesis::{NETWORK, VALIDATORS};
+use super::genesis::{NETWORK, SLOTS_PER_EPOCH, VALIDATORS};
 use crate::account::Account;
 
-const ETHER: u128 = 1_000_000_000_000_000_000;
-/// Gas of what registers, for each key and besides; and of any other call.
-const KEY_GAS: u64 = 30_000;
-const CALL_GAS: u64 = 500_000;
 /// Epochs from the reference block to the one before the proposers' own, and the first epoch that the Registry decides.
 pub const OPTIN_DELAY: u64 = 1;
 /// The first epoch whose reference block is not before genesis.
@@ -86,33 +75,8 @@ pub const fn is_registered(validator: u64) -> bool {
 /// Never: the parameters are good ones.
 #[must_use]
 pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
-    let parameters = Parameters {
-        genesis_fork_version: NETWORK.genesis_fork_version.into(),
-        chain_id: NETWORK.chain_id,
-        genesis_ms,
-        slot_ms,
-        slots_per_epoch: 32,
-        registrar: deployer().address(),
-        notice_slots: 96,
-        registry: RegistryParameters {
-            min_collateral_wei: 2 * ETHER,
-            fraud_proof_window: 1,
-            unregistration_delay: 3_600,
-            slash_window: 3_600,
-            opt_in_delay: 60,
-        },
-        slasher: SlasherParameters {
-            safety_wei: ETHER,
-            liveness_wei: ETHER / 100,
-            bond_wei: ETHER / 100,
-            answer_seconds: 60,
-            conclude_seconds: 600,
-            evidence_seconds: 3_600,
-            constraint_cutoff_ms: u32::try_from(slot_ms / 3).unwrap(),
-        },
-        market: MarketParameters { horizon_seconds: 3_600, withdrawal_delay_seconds: 7_200 },
-    };
-    plan(&parameters).unwrap()
+    let clock = SlotClock::new(genesis_ms, slot_ms, SLOTS_PER_EPOCH).unwrap();
+    plan(&contracts::parameters(NETWORK, clock, deployer().address())).unwrap()
 }
 
 /// Puts the contracts onto L1, registers the operator's validators and opts them in with `committer`. Each transaction goes
@@ -121,51 +85,31 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
 /// # Panics
 /// If a transaction is refused, reverts, or is in no block within `limit`.
 pub async fn deploy(pools: &[ExecutionClient], plan: &Plan, committer: Address, limit: Duration) {
-    let tree = registrations();
-    let mut calls: Vec<(Address, U256, Bytes, u64)> = plan
-        .contracts
-        .iter()
-        .map(|contract| (FACTORY, U256::ZERO, contract.factory_input(), contract.gas_limit()))
-        .collect();
-    let registrations = tree.registrations().iter();
-    let register = Registry::registerCall {
-        registrations: registrations
-            .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
-            .collect(),
-        owner: operator().address(),
-        signingId: EARNEST_SIGNING_ID,
-    };
-    let gas = KEY_GAS * tree.registrations().len() as u64 + CALL_GAS;
-    calls.push((plan.addresses.registry, U256::from(4 * ETHER), register.abi_encode().into(), gas));
-    send(pools, &deployer(), calls, limit).await;
-
-    let opt_in = Registry::optInToSlasherCall {
-        registrationRoot: tree.root(),
-        slasher: plan.addresses.ordering_slasher,
-        committer,
-    };
-    let call = (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS);
-    send(pools, &operator(), vec![call], limit).await;
+    let (owner, tree) = (operator().address(), registrations());
+    let root = tree.root();
+    let call = |act: Act| contracts::call(&act, &plan.addresses).unwrap();
+    let register = call(Act::Register { tree, owner, collateral: U256::from(COLLATERAL) });
+    send(pools, &deployer(), contracts::creations(plan).chain([register]), limit).await;
+    send(pools, &operator(), [call(Act::OptIn { root, committer })], limit).await;
 }
 
-fn registrations() -> RegistrationTree {
-    let owner = operator().address();
-    let signed: Vec<_> = (0..VALIDATORS)
-        .filter(|validator| is_registered(*validator))
-        .map(|validator| SignedRegistration::sign(owner, &interop_key(validator).unwrap(), &NETWORK).unwrap())
-        .collect();
-    RegistrationTree::of_signed(&signed, owner).unwrap().expect("validators are registered")
+fn registrations() -> Arc<RegistrationTree> {
+    let registered = (0..VALIDATORS).filter(|validator| is_registered(*validator));
+    let keys: Vec<_> = registered.map(|validator| interop_key(validator).unwrap()).collect();
+    contracts::registrations(operator().address(), &keys, &NETWORK)
+        .unwrap()
+        .expect("validators are registered")
 }
 
 /// Sends an account's first calls, and waits until all are in blocks.
 async fn send(
     pools: &[ExecutionClient],
     account: &Account,
-    calls: Vec<(Address, U256, Bytes, u64)>,
+    calls: impl IntoIterator<Item = (Call, u64)>,
     limit: Duration,
 ) {
     let mut sent: Vec<B256> = Vec::new();
-    for (nonce, (to, value, input, gas_limit)) in (0..).zip(calls) {
+    for (nonce, (Call { to, value, input }, gas_limit)) in (0..).zip(calls) {
         let transaction = account.sign(TxEip1559 {
             chain_id: NETWORK.chain_id,
             nonce,
