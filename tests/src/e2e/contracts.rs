@@ -87,7 +87,7 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
 pub async fn deploy(pools: &[ExecutionClient], plan: &Plan, committer: Address, limit: Duration) {
     let (owner, tree) = (operator().address(), registrations());
     let root = tree.root();
-    let call = |act: Act| contracts::call(&act, &plan.addresses).unwrap();
+    let call = |act: Act| contracts::call(&act, plan).unwrap();
     let register = call(Act::Register { tree, owner, collateral: U256::from(COLLATERAL) });
     send(pools, &deployer(), contracts::creations(plan).chain([register]), limit).await;
     send(pools, &operator(), [call(Act::OptIn { root, committer })], limit).await;

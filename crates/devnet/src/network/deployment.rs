@@ -8,13 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::TransactionReceipt;
-use alloy_sol_types::{SolEvent, SolValue};
-use earnest_bindings::{RollupRegistry, deploy::Plan as ContractsPlan};
+use earnest_bindings::deploy::Plan as ContractsPlan;
 use earnest_chain::SlotClock;
 use earnest_client::{Call, L1Account, operator::Act};
 use earnest_protocol::{
-    RollupId, Slot, Wei,
-    objects::{Object, Policy, RollupRegistration},
+    RollupId, Slot,
     registry::RegistrationTree,
     signing::{EcdsaSecret, Network as Signing},
 };
@@ -25,19 +23,14 @@ use super::{
 };
 use crate::{
     beacon::BeaconNode,
-    contracts::{self, CALL_GAS, COLLATERAL, creations},
+    contracts::{self, COLLATERAL, creations},
     execution::ExecutionNode,
 };
 
-/// What an operator can bid with, wei: ten ether.
-pub(super) const ESCROW: u128 = 10_000_000_000_000_000_000;
 /// What the execution client has to fill a block of a past slot that something is to be in.
 const BUILD: Duration = Duration::from_millis(200);
 /// Slots that a transaction may take to get into a block on a busy machine.
 const SLOTS: u64 = 12;
-/// Largest L1 batch of the rollups, bytes, and largest gas limit of a transaction.
-const MAX_BATCH_BYTES: u32 = 120 << 10;
-const MAX_TX_GAS: u64 = 30_000_000;
 
 /// The account of a key on L1.
 pub(super) fn account(
@@ -67,9 +60,7 @@ impl Deployment<'_> {
     pub(super) async fn run(&self) -> Result<Slot, NetworkError> {
         let deployer = self.account(&self.keys.deployer)?;
         let receipts = self.all_included(&deployer, self.deployers_calls()?).await?;
-        let logs = receipts.iter().flat_map(|receipt| receipt.inner.logs());
-        let updates = logs.filter_map(|log| RollupRegistry::RollupUpdated::decode_log(&log.inner).ok());
-        let in_force = Slot(updates.map(|update| update.fromSlot).max().unwrap_or_default());
+        let in_force = contracts::in_force(&receipts);
 
         for (operator, registrations) in self.registered() {
             let account = self.account(&operator.owner)?;
@@ -118,52 +109,22 @@ impl Deployment<'_> {
             let (tree, owner) = (Arc::clone(tree), operator.owner.address());
             calls.push(self.call(&Act::Register { tree, owner, collateral: U256::from(COLLATERAL) })?);
         }
-        let registry = self.contracts.addresses.rollup_registry;
-        let owner = self.keys.deployer.address();
+        let (owner, relay) = (self.keys.deployer.address(), self.keys.relay.address());
+        let reserve = self.keys.operators.first().map_or(owner, |operator| operator.committer.address());
         for rollup in &self.rollups {
-            let grant = RollupRegistry::grantCall { rollupId: *rollup, owner };
-            calls.push((Call::new(registry, &grant), CALL_GAS));
-            let terms = self.terms(RollupId(*rollup)).abi_encode();
-            let registration = RollupRegistry::RollupRegistration::abi_decode(&terms)
-                .map_err(|error| NetworkError::Key(error.to_string()))?;
-            let update = RollupRegistry::updateCall { registration };
-            calls.push((Call::new(registry, &update), CALL_GAS));
+            let terms = contracts::terms(RollupId(*rollup), owner, relay, reserve);
+            calls.extend(contracts::listing(&terms, owner, self.contracts)?);
         }
         Ok(calls)
     }
 
     fn operators_calls(&self, operator: &Operator, root: B256) -> Result<Vec<(Call, u64)>, NetworkError> {
-        let (committer, relay) = (operator.committer.address(), self.keys.relay.address());
-        let (account, amount) = (operator.owner.address(), U256::from(ESCROW));
-        let acts = [
-            Act::OptIn { root, committer },
-            Act::NameRelay { root, relay },
-            Act::Deposit { account, relay, amount },
-        ];
+        let (account, committer) = (operator.owner.address(), operator.committer.address());
+        let acts = contracts::joining(root, account, committer, self.keys.relay.address());
         acts.iter().map(|act| self.call(act)).collect()
     }
 
     fn call(&self, act: &Act) -> Result<(Call, u64), NetworkError> {
-        Ok(contracts::call(act, &self.contracts.addresses)?)
-    }
-
-    fn terms(&self, rollup: RollupId) -> RollupRegistration {
-        let owner = self.keys.deployer.address();
-        let first = self.keys.operators.first();
-        RollupRegistration {
-            rollup_id: rollup,
-            reserve_wei: Wei(U256::from(1_000_000_000_u64)),
-            reserve_committer: first.map_or(owner, |operator| operator.committer.address()),
-            revenue_recipient: owner,
-            inclusion_share_bps: 1_000,
-            max_batch_bytes: MAX_BATCH_BYTES,
-            max_tx_gas: MAX_TX_GAS,
-            policy: Policy::Fcfs,
-            required_level: 1,
-            opaque: false,
-            active: true,
-            relay: self.keys.relay.address(),
-            uri: String::new(),
-        }
+        Ok(contracts::call(act, self.contracts)?)
     }
 }

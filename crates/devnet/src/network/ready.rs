@@ -8,8 +8,8 @@ use earnest_protocol::{RollupId, Slot, Wei, signing::Network as Signing};
 use serde::Serialize;
 use url::Url;
 
-use super::{Gateway, deployment::ESCROW, roles::Operator};
-use crate::contracts::COLLATERAL;
+use super::{Gateway, roles::Operator};
+use crate::contracts::{COLLATERAL, ESCROW};
 
 /// What a user of the devnet needs, as the ready file has it.
 #[derive(Debug, Clone, Serialize)]
