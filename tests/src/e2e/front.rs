@@ -1,6 +1,10 @@
 //! What stands between the beacon node and the relays where the sidecar is in front:
 //!
 //! ```text
+//!                searchers ──▶ gateway ──gossip── L1, and the builders' pools
+//!                                 │
+//!                                wire
+//!                                 │
 //! beacon node ── sidecar ──wire── relay, which holds the constraints ◀── builder
 //!                   └──────wire── mev-boost ── another relay, which holds none ◀── another builder
 //! ```
@@ -11,17 +15,23 @@ use alloy_primitives::Address;
 use earnest_bindings::deploy::Plan;
 use earnest_builder_types::BlsPublicKey;
 use earnest_chain::SlotClock;
-use earnest_devnet::builder::Builder;
+use earnest_client::inbox_watch::InboxWatch;
+use earnest_devnet::{anvil::AnvilNode, builder::Builder};
+use earnest_protocol::delegation::TrustRoots;
 use tokio::task::JoinHandle;
 
 use super::{
     builder,
     contracts::{self, RegistrySection},
-    genesis::Genesis,
+    earnest_gateway::{self, EarnestGateway},
+    gateway::Gateway,
+    genesis::{Genesis, NETWORK},
+    gossip::Gossip,
     mev_boost::MevBoost,
     network::Network,
     peers::Peers,
     relay::Relay,
+    searchers::{Searchers, start_rollup},
     settings::Settings,
     sidecar::{Sidecar, Told},
     wire::Wire,
@@ -32,6 +42,14 @@ const DEPLOYMENT_SLOTS: u32 = 20;
 
 /// The parts, all of them running. Killed when dropped.
 pub struct Front {
+    /// Who uses the gateway; none before genesis is near.
+    pub searchers: Option<Searchers>,
+    anvil: Option<AnvilNode>,
+    /// The gateway.
+    pub gateway: EarnestGateway,
+    /// From the gateway to the relay.
+    pub gateway_wire: Wire,
+    gossip: Option<Gossip>,
     other_builder: Option<Builder>,
     /// The sidecar.
     pub sidecar: Sidecar,
@@ -58,6 +76,7 @@ impl Front {
         genesis: &Genesis,
         relay: &Relay,
         sidecar: Sidecar,
+        gateway: &Gateway,
     ) -> Self {
         let other = Relay::prepare("relay-other", data, &settings.logs);
         let mev_boost = MevBoost::prepare(settings, genesis, &other.url, other.pubkey);
@@ -65,6 +84,11 @@ impl Front {
         let relay_wire = Wire::to(relay.url.port().unwrap()).await;
         let mev_boost_wire = Wire::to(mev_boost.port).await;
         Self {
+            searchers: None,
+            anvil: None,
+            gateway: EarnestGateway::prepare(data, &settings.logs, gateway),
+            gateway_wire: Wire::to(relay.url.port().unwrap()).await,
+            gossip: None,
             other_builder: None,
             sidecar,
             relay_wire,
@@ -87,26 +111,54 @@ impl Front {
     /// # Panics
     /// If one does not come up.
     pub async fn start(&mut self, peers: &Peers, relay: &Relay, gateway: (Address, BlsPublicKey)) {
-        self.other.start(&peers.beacon_url).await;
-        self.mev_boost.start().await;
+        let (anvil, _, ()) =
+            tokio::join!(start_rollup(), self.other.start(&peers.beacon_url), self.mev_boost.start());
+        let others = Network::pools(peers).all().split_off(1);
+        let gossip = Gossip::before(peers.geth.rpc_url.clone(), others).await;
+        self.gateway.configure(&earnest_gateway::Told {
+            beacon: peers.beacon_url.clone(),
+            execution: gossip.url.clone(),
+            relay: (self.gateway_wire.url.clone(), relay.address),
+            contracts: self.plan.addresses,
+            rollup: anvil.rpc_url().clone(),
+        });
+        (self.anvil, self.gossip) = (Some(anvil), Some(gossip));
+        self.gateway.start().await;
         self.sidecar.configure(&Told {
             beacon: peers.beacon_url.clone(),
             relay: (self.relay_wire.url.clone(), relay.pubkey, relay.address),
             mev_boost: self.mev_boost_wire.url.clone(),
-            gateway,
+            gateway: (gateway.0, gateway.1, self.gateway.url.clone()),
             registry: self.registry(peers),
         });
         self.sidecar.start().await;
     }
 
-    /// Has the other builder begin, and the contracts put onto L1.
+    /// Has the other builder and the searchers begin, and the contracts put onto L1. `relay` signs the receipts of delegations.
     ///
     /// # Panics
     /// If the builder does not come up.
-    pub async fn begin(&mut self, peers: &Peers, clock: SlotClock, committer: Address, logs: &Path) {
+    pub async fn begin(
+        &mut self,
+        peers: &Peers,
+        clock: SlotClock,
+        (committer, relay): (Address, Address),
+        logs: &Path,
+    ) {
         let geth = peers.other_geth.as_ref().expect("another builder has a client of its own");
         let log = logs.join("builder-other.log");
         self.other_builder = Some(builder::start(geth, &peers.beacon_url, &self.other, &log).await);
+        let anvil = self.anvil.as_ref().expect("the rollup is up");
+        let slasher = Some(self.plan.addresses.ordering_slasher);
+        let trust = TrustRoots { network: NETWORK, relay, proposer: None, slasher };
+        // Without the clock: in a fault a batch may come late, and no promise is broken by us.
+        let l1 = InboxWatch {
+            execution: peers.geth.rpc.clone(),
+            inbox: self.plan.addresses.inbox,
+            poll: clock.slot_duration(),
+            timing: None,
+        };
+        self.searchers = Some(Searchers::start(&self.gateway.url, anvil, trust, l1));
         let (pools, plan) = (Network::pools(peers).all(), self.plan.clone());
         let limit = clock.slot_duration() * DEPLOYMENT_SLOTS;
         self.deploying = Some(tokio::spawn(async move {

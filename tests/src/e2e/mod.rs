@@ -12,6 +12,8 @@
 //! | [`traffic`] | transactions, so that payloads are worth something |
 //! | [`proposer`] | one validator that no validator client runs, for faults between header and payload |
 //! | [`gateway`] | delegations and constraints, signed with the validators' well-known keys |
+//! | [`earnest_gateway`], [`searchers`] | `earnest gateway` as a process, its rollups, and who uses it |
+//! | [`gossip`] | brings what is sent to one client's pool to the others' |
 //! | [`ledger`] | what became of each slot, as the beacon node and the relay tell it |
 //! | [`sidecar`], [`mev_boost`] | `earnest proposer` and mev-boost as processes |
 //! | [`wire`] | stands between two programs, and can be harmed |
@@ -26,12 +28,14 @@
 pub mod builder;
 pub mod contracts;
 pub mod course;
+pub mod earnest_gateway;
 pub mod faults;
 pub mod front;
 pub mod gate;
 pub mod gateway;
 pub mod genesis;
 pub mod geth;
+pub mod gossip;
 pub mod ledger;
 pub mod mev_boost;
 pub mod network;
@@ -39,6 +43,7 @@ pub mod peers;
 pub mod proposer;
 pub mod relay;
 pub mod run;
+pub mod searchers;
 pub mod settings;
 pub mod sidecar;
 pub mod tally;

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::{
     contracts::RegistrySection,
+    earnest_gateway::ROLLUPS,
     genesis::{NETWORK, VALIDATORS},
     http_client,
 };
@@ -21,8 +22,6 @@ use crate::binary::RoleProcess;
 
 /// Time between two looks at how many headers were served, where the next one is waited for.
 const LOOK: Duration = Duration::from_millis(2);
-/// The rollup that every delegation names.
-const ROLLUP: u64 = 42_069;
 /// Slots that a lost block keeps the circuit breaker open.
 pub const BREAKER_SLOTS: u64 = 3;
 
@@ -35,8 +34,8 @@ pub struct Told {
     pub relay: (Url, BlsPublicKey, Address),
     /// Where mev-boost is reached.
     pub mev_boost: Url,
-    /// The gateway: who signs orderings, and who signs constraints.
-    pub gateway: (Address, BlsPublicKey),
+    /// The gateway: who signs orderings, who signs constraints, and where it is.
+    pub gateway: (Address, BlsPublicKey, Url),
     /// The Registry.
     pub registry: RegistrySection,
 }
@@ -113,7 +112,8 @@ impl Sidecar {
         let opted_in: Vec<String> = (0..VALIDATORS)
             .map(|index| format!("\"{}\"", interop_key(index).unwrap().public_key()))
             .collect();
-        let ((relay, pubkey, address), (committer, delegate)) = (&told.relay, &told.gateway);
+        let ((relay, pubkey, address), (committer, delegate, gateway)) = (&told.relay, &told.gateway);
+        let [first, second] = ROLLUPS;
         format!(
             "listen = \"127.0.0.1:{port}\"
 data_dir = \"{folder}/data\"
@@ -143,8 +143,8 @@ open_slots = {BREAKER_SLOTS}
 [gateway]
 committer = \"{committer}\"
 delegate = \"{delegate}\"
-url = \"http://127.0.0.1:1/\"
-rollups = [{ROLLUP}]
+url = \"{gateway}\"
+rollups = [{first}, {second}]
 relay_address = \"{address}\"
 
 [keys]
@@ -212,7 +212,7 @@ fn served(log: &str) -> BTreeMap<u64, (String, u64)> {
 }
 
 /// Text without the sequences that colour it.
-fn without_colours(text: &str) -> String {
+pub(super) fn without_colours(text: &str) -> String {
     let mut parts = text.split('\u{1b}');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |plain, part| plain + part.split_once('m').map_or("", |(_, rest)| rest))
