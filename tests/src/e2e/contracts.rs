@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_sol_types::{SolCall, SolValue};
+use alloy_rpc_types_eth::TransactionReceipt;
+use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use earnest_bindings::{
-    Registry,
+    OrderingMarket, Registry, RollupRegistry,
     deploy::{
         Addresses, FACTORY, MarketParameters, Parameters, Plan, RegistryParameters, SlasherParameters, plan,
     },
@@ -15,19 +16,30 @@ use earnest_chain::ExecutionClient;
 use earnest_client::L1Account;
 use earnest_devnet::validator::interop_key;
 use earnest_protocol::{
-    RollupId,
+    RollupId, Wei,
+    objects::{Object, Policy, RollupRegistration},
     registry::{RegistrationTree, SignedRegistration},
     signing::{EARNEST_SIGNING_ID, EcdsaSecret},
 };
+use earnest_relay::{ListedEscrow, ListedOperator, MarketConfig};
 use url::Url;
 
-use super::genesis::{NETWORK, VALIDATORS};
+use super::{
+    earnest_gateway::ROLLUPS,
+    genesis::{NETWORK, SLOTS_PER_EPOCH, VALIDATORS},
+};
 use crate::account::Account;
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Gas of what registers, for each key and besides; and of any other call.
 const KEY_GAS: u64 = 30_000;
 const CALL_GAS: u64 = 500_000;
+/// What the operator can bid with, wei.
+const ESCROW: u128 = 10 * ETHER;
+/// How long after its slot a bid can be settled.
+const HORIZON_SECONDS: u32 = 3_600;
+/// The key of the operator's account.
+pub const OPERATOR_KEY: [u8; 32] = [0x58; 32];
 /// Epochs from the reference block to the one before the proposers' own, and the first epoch that the Registry decides.
 pub const OPTIN_DELAY: u64 = 1;
 /// The first epoch whose reference block is not before genesis.
@@ -40,23 +52,72 @@ pub struct RegistrySection {
     pub execution: Url,
     /// The contracts.
     pub addresses: Addresses,
+    /// Whether the market's are followed, too: the rollups' terms, escrow, and the relays that operators name. Terms are in force
+    /// only after their notice; until then the roles are told what they will be.
+    pub with_market: bool,
 }
 
 impl RegistrySection {
     /// The section of its TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Addresses { registry, ordering_slasher, .. } = self.addresses;
+        let Addresses { registry, ordering_slasher, ordering_market, rollup_registry, .. } = self.addresses;
+        let market = if self.with_market {
+            format!("market = \"{ordering_market}\"\nrollups = \"{rollup_registry}\"\n")
+        } else {
+            String::new()
+        };
         format!(
             "[registry]
 execution = \"{}\"
 registry = \"{registry}\"
 slasher = \"{ordering_slasher}\"
-optin_delay = {OPTIN_DELAY}
+{market}optin_delay = {OPTIN_DELAY}
 poll_ms = 500
 ",
             self.execution
         )
+    }
+}
+
+/// The market as a relay is told of it until it reads L1: what the operator and the rollups are about to put there.
+///
+/// # Panics
+/// Never.
+#[must_use]
+pub fn listed_market(contract: Address, relay: Address, committer: Address) -> MarketConfig {
+    let key = |validator: u64| interop_key(validator).unwrap().public_key();
+    MarketConfig {
+        contract,
+        horizon_secs: HORIZON_SECONDS.into(),
+        rollups: ROLLUPS.map(|rollup| terms(rollup, relay, committer)).into(),
+        operators: vec![ListedOperator {
+            registration_root: registration_root(),
+            owner: owner(),
+            committer,
+            validators: (0..VALIDATORS).filter(|validator| is_registered(*validator)).map(key).collect(),
+        }],
+        escrow: vec![ListedEscrow { account: owner(), wei: Wei(U256::from(ESCROW)) }],
+        ..MarketConfig::default()
+    }
+}
+
+/// A rollup's terms.
+fn terms(rollup_id: RollupId, relay: Address, reserve_committer: Address) -> RollupRegistration {
+    RollupRegistration {
+        rollup_id,
+        reserve_wei: Wei(U256::from(1_000_000_000_u64)),
+        reserve_committer,
+        revenue_recipient: deployer().address(),
+        inclusion_share_bps: 1_000,
+        max_batch_bytes: 120 << 10,
+        max_tx_gas: 30_000_000,
+        policy: Policy::Fcfs,
+        required_level: 1,
+        opaque: false,
+        active: true,
+        relay,
+        uri: String::new(),
     }
 }
 
@@ -71,7 +132,19 @@ fn deployer() -> Account {
 }
 
 fn operator() -> Account {
-    Account::of(&[0x58; 32], RollupId(NETWORK.chain_id))
+    Account::of(&OPERATOR_KEY, RollupId(NETWORK.chain_id))
+}
+
+/// The operator's account, which bids.
+#[must_use]
+pub fn owner() -> Address {
+    operator().address()
+}
+
+/// Root of the operator's registration.
+#[must_use]
+pub fn registration_root() -> B256 {
+    registrations().root()
 }
 
 /// Whether a validator is of the operator: the Registry knows no other.
@@ -91,9 +164,10 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
         chain_id: NETWORK.chain_id,
         genesis_ms,
         slot_ms,
-        slots_per_epoch: 32,
+        slots_per_epoch: SLOTS_PER_EPOCH,
         registrar: deployer().address(),
-        notice_slots: 96,
+        // The shortest that there may be.
+        notice_slots: 2 * SLOTS_PER_EPOCH + 2,
         registry: RegistryParameters {
             min_collateral_wei: 2 * ETHER,
             fraud_proof_window: 1,
@@ -110,17 +184,23 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
             evidence_seconds: 3_600,
             constraint_cutoff_ms: u32::try_from(slot_ms / 3).unwrap(),
         },
-        market: MarketParameters { horizon_seconds: 3_600, withdrawal_delay_seconds: 7_200 },
+        market: MarketParameters { horizon_seconds: HORIZON_SECONDS, withdrawal_delay_seconds: 7_200 },
     };
     plan(&parameters).unwrap()
 }
 
-/// Puts the contracts onto L1, registers the operator's validators and opts them in with `committer`. Each transaction goes
-/// to all of `pools`, so that whoever builds the block has it.
+/// Puts the contracts onto L1, registers the operator's validators and the rollups' terms, which name `relay`, opts the operator in
+/// with `committer`, names the relay and deposits to bid there. Each transaction goes to all of `pools`, so that whoever builds the
+/// block has it. Gives the first slot at which all terms are in force.
 ///
 /// # Panics
 /// If a transaction is refused, reverts, or is in no block within `limit`.
-pub async fn deploy(pools: &[ExecutionClient], plan: &Plan, committer: Address, limit: Duration) {
+pub async fn deploy(
+    pools: &[ExecutionClient],
+    plan: &Plan,
+    (committer, relay): (Address, Address),
+    limit: Duration,
+) -> u64 {
     let tree = registrations();
     let mut calls: Vec<(Address, U256, Bytes, u64)> = plan
         .contracts
@@ -137,15 +217,35 @@ pub async fn deploy(pools: &[ExecutionClient], plan: &Plan, committer: Address, 
     };
     let gas = KEY_GAS * tree.registrations().len() as u64 + CALL_GAS;
     calls.push((plan.addresses.registry, U256::from(4 * ETHER), register.abi_encode().into(), gas));
-    send(pools, &deployer(), calls, limit).await;
+    for rollup in ROLLUPS {
+        let to = plan.addresses.rollup_registry;
+        let grant = RollupRegistry::grantCall { rollupId: rollup.0, owner: deployer().address() };
+        calls.push((to, U256::ZERO, grant.abi_encode().into(), CALL_GAS));
+        let terms = terms(rollup, relay, committer).abi_encode();
+        let registration = RollupRegistry::RollupRegistration::abi_decode(&terms).unwrap();
+        let update = RollupRegistry::updateCall { registration };
+        calls.push((to, U256::ZERO, update.abi_encode().into(), CALL_GAS));
+    }
+    let receipts = send(pools, &deployer(), calls, limit).await;
+    let logs = receipts.iter().flat_map(|receipt| receipt.inner.logs());
+    let updates = logs.filter_map(|log| RollupRegistry::RollupUpdated::decode_log(&log.inner).ok());
+    let in_force = updates.map(|update| update.fromSlot).max().expect("the rollups have terms");
 
     let opt_in = Registry::optInToSlasherCall {
         registrationRoot: tree.root(),
         slasher: plan.addresses.ordering_slasher,
         committer,
     };
-    let call = (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS);
-    send(pools, &operator(), vec![call], limit).await;
+    let name_relay = OrderingMarket::nameRelayCall { registrationRoot: tree.root(), relay };
+    let deposit = OrderingMarket::depositCall { account: owner(), relay };
+    let market = plan.addresses.ordering_market;
+    let calls = vec![
+        (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS),
+        (market, U256::ZERO, name_relay.abi_encode().into(), CALL_GAS),
+        (market, U256::from(ESCROW), deposit.abi_encode().into(), CALL_GAS),
+    ];
+    send(pools, &operator(), calls, limit).await;
+    in_force
 }
 
 fn registrations() -> RegistrationTree {
@@ -163,7 +263,7 @@ async fn send(
     account: &Account,
     calls: Vec<(Address, U256, Bytes, u64)>,
     limit: Duration,
-) {
+) -> Vec<TransactionReceipt> {
     let mut sent: Vec<B256> = Vec::new();
     for (nonce, (to, value, input, gas_limit)) in (0..).zip(calls) {
         let transaction = account.sign(TxEip1559 {
@@ -183,7 +283,9 @@ async fn send(
         sent.push(alloy_primitives::keccak256(&transaction));
     }
     let waiting = L1Account::new(pools[0].clone(), EcdsaSecret::random(), NETWORK.chain_id);
+    let mut receipts = Vec::with_capacity(sent.len());
     for hash in sent {
-        waiting.included(hash, limit).await.unwrap_or_else(|error| panic!("{error}"));
+        receipts.push(waiting.included(hash, limit).await.unwrap_or_else(|error| panic!("{error}")));
     }
+    receipts
 }

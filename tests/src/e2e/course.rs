@@ -14,21 +14,27 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::Bytes;
-use earnest_protocol::objects::{ConstraintStatus, SignedDelegation};
+use alloy_primitives::{B256, Bytes, hex};
+use earnest_protocol::{
+    auction::AuctionStatus,
+    objects::{ConstraintStatus, SignedDelegation},
+    receipt::PreconfReceipt,
+};
+
+use futures::{StreamExt, stream};
 
 use super::{
-    contracts::{DECIDED_FROM, is_registered},
+    contracts::{DECIDED_FROM, OPTIN_DELAY, is_registered},
     front::Front,
     gateway::constraints_of,
-    genesis::SLOTS_PER_EPOCH,
+    genesis::{NETWORK, SLOTS_PER_EPOCH},
     ledger::{Row, Source},
     network::{Network, Pool, Step},
     sidecar::{BREAKER_SLOTS, Sidecar},
-    tally::{Count, Fault, table},
+    tally::{Count, Fault, Is, table},
     wire::Harm,
 };
-use crate::patience::now_ms;
+use crate::{binary, patience::now_ms};
 
 /// What happens, and for how many slots. The third epoch, the first that the Registry decides, begins with slot 64.
 const PLAN: [(Fault, u64); 27] = [
@@ -64,6 +70,10 @@ const PLAN: [(Fault, u64); 27] = [
 const STEPS: [Option<Step>; 3] = [None, Some(Step::Unkeepable), Some(Step::Unincludable)];
 /// Slots in which the constrained slot is waited for whose relay is killed.
 const WAIT: u64 = 8;
+/// One receipt of so many is given to `earnest verify`.
+const EACH_RECEIPT: usize = 6;
+/// Auctions that are computed at once.
+const AT_ONCE: usize = 2;
 /// Slots after the last one in which what is promised gets onto L1.
 const LANDING_SLOTS: u64 = 8;
 /// What answers come too late by.
@@ -164,7 +174,82 @@ impl Course {
         self.network.at(slot, 1, 2).await;
         self.settle_to(slot - 1).await;
         self.settle_receipts(slot).await;
+        self.verify_auctions(slot - 1).await;
         self.judge()
+    }
+
+    /// What `earnest verify` tells of a receipt, and whether it holds.
+    async fn verify_receipt(&self, receipt: &PreconfReceipt) -> (String, bool) {
+        let front = self.network.front.as_ref().expect("a sidecar is in front");
+        let file = self.network.logs.join("receipt.json");
+        std::fs::write(&file, serde_json::to_string_pretty(receipt).unwrap()).unwrap();
+        let version = hex::encode_prefixed(NETWORK.genesis_fork_version);
+        let (relay, slasher) = (self.network.relay.address, front.contracts().ordering_slasher);
+        let arguments = format!(
+            "verify receipt.json --network {version}:{} --relay {relay} --slasher {slasher}",
+            NETWORK.chain_id
+        );
+        self.earnest(&arguments).await
+    }
+
+    /// What the command says, run in the folder of the logs, and whether it ended well.
+    async fn earnest(&self, arguments: &str) -> (String, bool) {
+        let output = binary::run(arguments.split_ascii_whitespace(), &self.network.logs).await;
+        let told = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&told).into_owned(), output.status.success())
+    }
+
+    /// Computes every auction again that somebody bid in, as anyone can: operators, committers and terms are read from L1 as far as
+    /// it has them. One that has no result, as the relay was away, must not hold.
+    async fn verify_auctions(&mut self, last: u64) {
+        let (mut slots, mut lapsed, mut by_l1) = (Vec::new(), BTreeSet::new(), 0);
+        for slot in 1..=last {
+            let Some(auction) = self.network.relay.auction(slot).await.filter(|one| one.bid_count > 0) else {
+                continue;
+            };
+            slots.push(slot);
+            if auction.status == AuctionStatus::Lapsed {
+                lapsed.insert(slot);
+                self.expect(self.may_be_kept_back(slot), &format!("slot {slot}: the auction has no result"));
+            }
+        }
+        let verified = slots.iter().map(|slot| self.verify_auction(*slot));
+        let verified: Vec<(String, bool)> = stream::iter(verified).buffered(AT_ONCE).collect().await;
+        for (slot, (told, holds)) in slots.iter().zip(&verified) {
+            by_l1 += usize::from(*holds && *slot >= DECIDED_FROM * SLOTS_PER_EPOCH);
+            let expected = !lapsed.contains(slot);
+            self.expect(*holds == expected, &format!("slot {slot}: earnest market verify:\n{told}"));
+        }
+        let text: String = verified.iter().map(|(told, _)| format!("{told}\n")).collect();
+        std::fs::write(self.network.logs.join("auctions.log"), text).unwrap();
+        self.expect(by_l1 > 0, "no auction was held whose operators L1 names");
+        self.findings.push(format!(
+            "market: {} auctions with bids hold, {by_l1} of them with operators and committers read from L1; {} had no result, as the \
+             relay was away",
+            slots.len() - lapsed.len(),
+            lapsed.len()
+        ));
+    }
+
+    /// What `earnest market verify` tells of a slot's auction, and whether it holds.
+    async fn verify_auction(&self, slot: u64) -> (String, bool) {
+        let front = self.network.front.as_ref().expect("a sidecar is in front");
+        let (contracts, peers, relay) = (front.contracts(), &self.network.peers, &self.network.relay);
+        let version = hex::encode_prefixed(NETWORK.genesis_fork_version);
+        let mut arguments = format!(
+            "market verify {slot} --relay {} --address {} --network {version}:{} --market {}",
+            relay.url, relay.address, NETWORK.chain_id, contracts.ordering_market
+        );
+        if slot >= DECIDED_FROM * SLOTS_PER_EPOCH {
+            arguments += &format!(
+                " --rpc {} --beacon {} --registry {} --slasher {} --optin-delay {OPTIN_DELAY}",
+                peers.geth.rpc_url, peers.beacon_url, contracts.registry, contracts.ordering_slasher
+            );
+        }
+        if front.has_terms(slot) {
+            arguments += &format!(" --rollups {}", contracts.rollup_registry);
+        }
+        self.earnest(&arguments).await
     }
 
     /// Ends the searchers' traffic, and waits until all that the gateway promised is on L1.
@@ -179,14 +264,21 @@ impl Course {
             }
         }
         let unused = self.delegated.keys().filter(|slot| searchers.receipts(**slot) == 0).count();
+        let some: Vec<&PreconfReceipt> = searchers.first_of_each().step_by(EACH_RECEIPT).collect();
+        let mut verified = 0;
+        for receipt in some {
+            let (told, holds) = self.verify_receipt(receipt).await;
+            verified += usize::from(holds);
+            self.expect(holds, &format!("earnest verify: {told}"));
+        }
         let verdict = searchers.verdict();
         for broken in &verdict.broken {
             self.expect(false, broken);
         }
         self.expect(verdict.receipts > 0 && verdict.batches > 0, "the gateway promised nothing");
         self.findings.push(format!(
-            "gateway: {} receipts, median {:?}, in {} batches that are on L1 as sealed; {unused} delegated slots without a \
-             receipt; refused: {:?}",
+            "gateway: {} receipts, median {:?}, in {} batches that are on L1 as sealed; `earnest verify` holds for {verified} of \
+             them; {unused} delegated slots without a receipt; refused: {:?}",
             verdict.receipts,
             verdict.median.unwrap_or_default(),
             verdict.batches,
@@ -206,6 +298,10 @@ impl Course {
         }
         self.network.at(before, 3, 8).await;
         self.harm_gateway(fault).await;
+        if fault.of_the_gateway() && now_ms() >= self.network.clock.before(slot, 1, 2) {
+            // On a busy machine: the gateway was well when it constrained this slot.
+            self.faults.insert(slot, Fault::Mended);
+        }
         if self.network.relay.is_up() {
             self.constrain(slot, fault).await;
         }
@@ -310,12 +406,12 @@ impl Course {
             return;
         }
         match self.harmed {
-            Fault::RelayKilled => {
-                let beacon = self.network.peers.beacon_url.clone();
-                self.network.relay.start(&beacon).await;
-            }
+            Fault::RelayKilled => self.start_relay().await,
             Fault::MevBoostKilled => self.front().mev_boost.start().await,
-            Fault::SidecarKilled => self.front().sidecar.start().await,
+            Fault::SidecarKilled => {
+                let slot = self.network.current_slot();
+                self.front().restart_sidecar(slot).await;
+            }
             Fault::Outbid => self.network.traffic.outbid(false),
             _ => {}
         }
@@ -342,6 +438,17 @@ impl Course {
         self.harmed = fault;
     }
 
+    /// Starts the relay again. Once the terms on L1 are in force it reads the market's contracts.
+    async fn start_relay(&mut self) {
+        let slot = self.network.current_slot();
+        let with_market = self.front().has_terms(slot);
+        if let Some(registry) = &mut self.network.relay.registry {
+            registry.with_market = with_market;
+        }
+        let beacon = self.network.peers.beacon_url.clone();
+        self.network.relay.start(&beacon).await;
+    }
+
     /// Waits for a slot whose constraints are held, kills the relay when the beacon node has its header, and starts it again, at
     /// once or when it is too late for its payload. Gives the slot after.
     async fn killed_after_header(&mut self, from: u64, fault: Fault) -> u64 {
@@ -357,8 +464,7 @@ impl Course {
             if fault == Fault::GoneAfterHeader {
                 self.network.at(slot, 13, 16).await;
             }
-            let beacon = self.network.peers.beacon_url.clone();
-            self.network.relay.start(&beacon).await;
+            self.start_relay().await;
             let back = now_ms().saturating_sub(self.network.clock.start_of(slot));
             if fault == Fault::KilledAfterHeader && back < self.network.clock.fraction_ms(1, 2) {
                 self.back_in_time.insert(slot);
@@ -446,12 +552,18 @@ impl Course {
         let may = opted_in && Sidecar::has_key(validator);
         let delegated = self.delegated.contains_key(&slot);
         self.expect(may || !delegated, &format!("slot {slot}: delegated for validator {validator}"));
-        let kept_back = (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
+        let sold = self.delegated.get(&slot).is_none_or(is_sold);
+        self.expect(sold, &format!("slot {slot}: delegated what no auction sold"));
+        let must = may && slot >= FIRST_DELEGATED && !self.may_be_kept_back(slot);
+        self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
+    }
+
+    /// Whether the relay or the sidecar may have been away when the slot was sold or delegated.
+    fn may_be_kept_back(&self, slot: u64) -> bool {
+        (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
             let fault = self.faults.get(&slot).copied().unwrap_or(Fault::Nothing);
             fault.of_the_relay() || fault == Fault::SidecarKilled || fault.after_the_header()
-        });
-        let must = may && slot >= FIRST_DELEGATED && !kept_back;
-        self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
+        })
     }
 
     /// The relay's schedule is the Registry's word.
@@ -485,7 +597,9 @@ impl Course {
             );
             outbid_and_proven += usize::from(proven && self.outbid.contains(&slot));
             let delegated = self.delegated.contains_key(&slot);
-            counts.entry(self.faults[&slot]).or_default().add(row, delegated, binds, proven);
+            let sold = self.delegated.get(&slot).is_some_and(is_sold);
+            let is = Is { delegated, sold, constrained: binds, proven };
+            counts.entry(self.faults[&slot]).or_default().add(row, is);
         }
         for (fault, count) in &counts {
             let Count { slots, delegated, constrained, proven, relay, mev_boost, .. } = *count;
@@ -561,4 +675,10 @@ impl Course {
             self.broken.push(otherwise.to_owned());
         }
     }
+}
+
+/// Whether a delegation carries what an auction sold, and nothing else.
+fn is_sold(delegation: &SignedDelegation) -> bool {
+    let entries = delegation.message.allocation().map(|allocation| allocation.entries).unwrap_or_default();
+    !entries.is_empty() && entries.iter().all(|entry| entry.bid_hash != B256::ZERO)
 }

@@ -12,12 +12,13 @@
 use std::path::Path;
 
 use alloy_primitives::Address;
-use earnest_bindings::deploy::Plan;
+use earnest_bindings::deploy::{Addresses, Plan};
 use earnest_builder_types::BlsPublicKey;
 use earnest_chain::SlotClock;
 use earnest_client::inbox_watch::InboxWatch;
 use earnest_devnet::{anvil::AnvilNode, builder::Builder};
 use earnest_protocol::delegation::TrustRoots;
+use earnest_relay::MarketConfig;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -62,7 +63,10 @@ pub struct Front {
     /// The relay behind it.
     pub other: Relay,
     plan: Plan,
-    deploying: Option<JoinHandle<()>>,
+    told: Option<Told>,
+    deploying: Option<JoinHandle<u64>>,
+    /// The first slot at which the rollups' terms on L1 are in force, once they are there.
+    terms_from: Option<u64>,
 }
 
 impl Front {
@@ -96,14 +100,48 @@ impl Front {
             mev_boost,
             other,
             plan,
+            told: None,
             deploying: None,
+            terms_from: None,
         }
     }
 
-    /// What roles are told of the Registry.
+    /// The contracts on L1, or where they will be.
     #[must_use]
-    pub fn registry(&self, peers: &Peers) -> RegistrySection {
-        RegistrySection { execution: peers.geth.rpc_url.clone(), addresses: self.plan.addresses }
+    pub const fn contracts(&self) -> &Addresses {
+        &self.plan.addresses
+    }
+
+    /// What roles are told of the Registry at the start, and of the market.
+    #[must_use]
+    pub fn registry(
+        &self,
+        peers: &Peers,
+        relay: Address,
+        committer: Address,
+    ) -> (RegistrySection, MarketConfig) {
+        let addresses = self.plan.addresses;
+        let registry =
+            RegistrySection { execution: peers.geth.rpc_url.clone(), addresses, with_market: false };
+        (registry, contracts::listed_market(addresses.ordering_market, relay, committer))
+    }
+
+    /// Whether the rollups' terms on L1 are in force at a slot.
+    #[must_use]
+    pub fn has_terms(&self, slot: u64) -> bool {
+        self.terms_from.is_some_and(|from| slot >= from)
+    }
+
+    /// Starts the sidecar again. Once the terms on L1 are in force it reads the market's contracts.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn restart_sidecar(&mut self, slot: u64) {
+        let with_market = self.has_terms(slot);
+        let told = self.told.as_mut().expect("the sidecar was told");
+        told.registry.with_market = with_market;
+        self.sidecar.configure(told);
+        self.sidecar.start().await;
     }
 
     /// Starts the programs; the beacon node and the relay run. `gateway` is who signs orderings, and who signs constraints.
@@ -124,13 +162,15 @@ impl Front {
         });
         (self.anvil, self.gossip) = (Some(anvil), Some(gossip));
         self.gateway.start().await;
-        self.sidecar.configure(&Told {
+        let registry = relay.registry.clone().expect("the relay is told of the Registry");
+        let told = self.told.insert(Told {
             beacon: peers.beacon_url.clone(),
             relay: (self.relay_wire.url.clone(), relay.pubkey, relay.address),
             mev_boost: self.mev_boost_wire.url.clone(),
             gateway: (gateway.0, gateway.1, self.gateway.url.clone()),
-            registry: self.registry(peers),
+            registry,
         });
+        self.sidecar.configure(told);
         self.sidecar.start().await;
     }
 
@@ -158,12 +198,11 @@ impl Front {
             poll: clock.slot_duration(),
             timing: None,
         };
-        self.searchers = Some(Searchers::start(&self.gateway.url, anvil, trust, l1));
+        self.searchers = Some(Searchers::start(&self.gateway.url, anvil, trust, &l1));
         let (pools, plan) = (Network::pools(peers).all(), self.plan.clone());
         let limit = clock.slot_duration() * DEPLOYMENT_SLOTS;
-        self.deploying = Some(tokio::spawn(async move {
-            contracts::deploy(&pools, &plan, committer, limit).await;
-        }));
+        let deploy = async move { contracts::deploy(&pools, &plan, (committer, relay), limit).await };
+        self.deploying = Some(tokio::spawn(deploy));
     }
 
     /// Waits until the contracts are on L1.
@@ -172,7 +211,7 @@ impl Front {
     /// If they do not get there.
     pub async fn deployed(&mut self) {
         if let Some(deploying) = self.deploying.take() {
-            deploying.await.expect("the contracts are put onto L1");
+            self.terms_from = Some(deploying.await.expect("the contracts are put onto L1"));
         }
     }
 }

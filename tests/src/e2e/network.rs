@@ -1,6 +1,6 @@
 //! The whole network: peers, relay, builder, traffic, what is in front, and the slots as they pass.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Bytes, U256};
@@ -55,6 +55,8 @@ pub struct Network {
     owns: bool,
     ledger: Ledger,
     gateway: Gateway,
+    /// Folder of its logs.
+    pub logs: PathBuf,
     /// Proposers by slot.
     proposers: BTreeMap<u64, u64>,
     // After everything that lies in it.
@@ -128,7 +130,10 @@ impl Network {
             }
             None => None,
         };
-        relay.registry = front.as_ref().map(|front| front.registry(&peers));
+        if let Some(front) = &front {
+            let (registry, market) = front.registry(&peers, relay.address, gateway.identity().0);
+            (relay.registry, relay.market) = (Some(registry), Some(market));
+        }
         peers.start_beacon(encoding).await;
         relay.start(&peers.beacon_url).await;
         if let Some(front) = &mut front {
@@ -154,6 +159,7 @@ impl Network {
             owns: !own_slots.is_empty(),
             ledger: Ledger::new(peers.beacon_url.clone()),
             gateway,
+            logs: settings.logs.clone(),
             proposers: (0..).zip(proposers).collect(),
             relay,
             peers,

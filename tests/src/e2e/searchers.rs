@@ -56,7 +56,7 @@ impl Searchers {
     /// # Panics
     /// If the gateway's URL is none.
     #[must_use]
-    pub fn start(gateway: &Url, anvil: &AnvilNode, trust: TrustRoots, l1: InboxWatch) -> Self {
+    pub fn start(gateway: &Url, anvil: &AnvilNode, trust: TrustRoots, l1: &InboxWatch) -> Self {
         let (seen, sightings) = mpsc::unbounded_channel();
         let (mut searching, mut following) = (JoinSet::new(), JoinSet::new());
         let client = GatewayClient::new(gateway, Limits::default()).unwrap();

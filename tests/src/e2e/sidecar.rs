@@ -13,7 +13,7 @@ use earnest_signer::{Password, bls_keystore::BlsKeystore, kdf::Strength};
 use url::Url;
 
 use super::{
-    contracts::RegistrySection,
+    contracts::{self, OPERATOR_KEY, RegistrySection},
     earnest_gateway::ROLLUPS,
     genesis::{NETWORK, VALIDATORS},
     http_client,
@@ -39,6 +39,10 @@ pub struct Told {
     /// The Registry.
     pub registry: RegistrySection,
 }
+
+/// Most that the operator has at stake in an epoch, and what each rollup's window is worth to it, wei.
+const BUDGET: u128 = 2_000_000_000_000_000_000;
+const VALUES: [u128; 2] = [3_000_000_000_000_000, 2_000_000_000_000_000];
 
 /// A sidecar that can be killed and started again.
 #[derive(Debug)]
@@ -69,6 +73,7 @@ impl Sidecar {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         let secret = "worth nothing";
         std::fs::write(folder.join("password"), secret).unwrap();
+        std::fs::write(folder.join("account.hex"), hex::encode(OPERATOR_KEY)).unwrap();
         for validator in (0..VALIDATORS).filter(|validator| Self::has_key(*validator)) {
             let (key, password) = (interop_key(validator).unwrap(), Password::new(secret));
             let keystore = BlsKeystore::encrypt(&key, &password, Strength::Light, "").unwrap();
@@ -113,7 +118,7 @@ impl Sidecar {
             .map(|index| format!("\"{}\"", interop_key(index).unwrap().public_key()))
             .collect();
         let ((relay, pubkey, address), (committer, delegate, gateway)) = (&told.relay, &told.gateway);
-        let [first, second] = ROLLUPS;
+        let ([first, second], [of_first, of_second]) = (ROLLUPS, VALUES);
         format!(
             "listen = \"127.0.0.1:{port}\"
 data_dir = \"{folder}/data\"
@@ -146,6 +151,18 @@ delegate = \"{delegate}\"
 url = \"{gateway}\"
 rollups = [{first}, {second}]
 relay_address = \"{address}\"
+account = \"{owner}\"
+
+[market]
+contract = \"{market}\"
+relay = \"earnest\"
+registration_root = \"{root}\"
+account_key = {{ file = \"{folder}/account.hex\" }}
+budget_wei = \"{BUDGET}\"
+values = [
+    {{ rollup = \"{first}\", value_wei = \"{of_first}\" }},
+    {{ rollup = \"{second}\", value_wei = \"{of_second}\" }},
+]
 
 [keys]
 dir = \"{folder}/keys\"
@@ -159,6 +176,9 @@ layout = \"lodestar\"
             version = hex::encode_prefixed(NETWORK.genesis_fork_version),
             chain_id = NETWORK.chain_id,
             registry = told.registry.to_toml(),
+            market = told.registry.addresses.ordering_market,
+            owner = contracts::owner(),
+            root = contracts::registration_root(),
             mev_boost = told.mev_boost,
         )
     }

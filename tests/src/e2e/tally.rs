@@ -71,10 +71,7 @@ impl Fault {
     /// Whether the gateway constrains nothing.
     #[must_use]
     pub const fn of_the_gateway(self) -> bool {
-        matches!(
-            self,
-            Self::GatewayKilled | Self::GatewayHangs | Self::GatewayGarbage | Self::GatewayLate
-        )
+        matches!(self, Self::GatewayKilled | Self::GatewayHangs | Self::GatewayGarbage | Self::GatewayLate)
     }
 
     /// Whether the relay is killed in the slot.
@@ -118,6 +115,8 @@ pub struct Count {
     pub slots: usize,
     /// With a delegation of the sidecar, whose constraints therefore matter.
     pub delegated: usize,
+    /// Of them, those whose delegation carries what an auction sold.
+    pub sold: usize,
     /// With constraints that the relay holds.
     pub constrained: usize,
     /// The relay's block, with proofs of what was promised.
@@ -132,11 +131,27 @@ pub struct Count {
     pub missed: usize,
 }
 
+/// What a slot is beside its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of a table")]
+pub struct Is {
+    /// The sidecar delegated it.
+    pub delegated: bool,
+    /// The delegation carries what an auction sold.
+    pub sold: bool,
+    /// The relay holds constraints.
+    pub constrained: bool,
+    /// The sidecar saw proofs of them.
+    pub proven: bool,
+}
+
 impl Count {
     /// Counts one slot more.
-    pub fn add(&mut self, row: &Row, delegated: bool, constrained: bool, proven: bool) {
+    pub fn add(&mut self, row: &Row, is: Is) {
+        let Is { delegated, sold, constrained, proven } = is;
         self.slots += 1;
         self.delegated += usize::from(delegated);
+        self.sold += usize::from(sold);
         self.constrained += usize::from(constrained);
         let of = match row.source {
             Source::Relay { .. } if proven => &mut self.proven,
@@ -159,15 +174,15 @@ impl Count {
 #[must_use]
 pub fn table(counts: &[(Fault, Count)]) -> String {
     let mut lines = vec![
-        "| fault | slots | of them delegated | constrained | proposed | proven | passed through, relay | passed through, mev-boost | local | missed |"
+        "| fault | slots | of them delegated | sold by an auction | constrained | proposed | proven | passed through, relay | passed through, mev-boost | local | missed |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
     for (fault, count) in counts {
-        let Count { slots, delegated, constrained, proven, relay, mev_boost, local, missed } = count;
+        let Count { slots, delegated, sold, constrained, proven, relay, mev_boost, local, missed } = count;
         let proposed = count.proposed();
         lines.push(format!(
-            "| {fault} | {slots} | {delegated} | {constrained} | {proposed} | {proven} | {relay} | {mev_boost} | {local} | {missed} |"
+            "| {fault} | {slots} | {delegated} | {sold} | {constrained} | {proposed} | {proven} | {relay} | {mev_boost} | {local} | {missed} |"
         ));
     }
     lines.join("\n")
@@ -192,10 +207,10 @@ mod tests {
             (Source::Missed, false),
             (Source::Lost, false),
         ] {
-            count.add(&of(source), true, proven, proven);
+            count.add(&of(source), Is { delegated: true, sold: proven, constrained: proven, proven });
         }
         assert_eq!(count.proposed(), 5);
         let text = table(&[(Fault::RelayHangs, count)]);
-        assert_eq!(text.lines().last().unwrap(), "| relay hangs | 7 | 7 | 1 | 5 | 1 | 1 | 1 | 2 | 2 |");
+        assert_eq!(text.lines().last().unwrap(), "| relay hangs | 7 | 7 | 1 | 1 | 5 | 1 | 1 | 1 | 2 | 2 |");
     }
 }
