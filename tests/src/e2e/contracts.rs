@@ -1,4 +1,4 @@
-//! The contracts on the network's own L1, with one operator and its validators.
+//! The contracts on the network's own L1, with its operators and their validators.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use earnest_bindings::{
 };
 use earnest_chain::ExecutionClient;
 use earnest_client::L1Account;
-use earnest_devnet::validator::interop_key;
 use earnest_protocol::{
     RollupId, Wei,
     objects::{Object, Policy, RollupRegistration},
-    registry::{RegistrationTree, SignedRegistration},
     signing::{EARNEST_SIGNING_ID, EcdsaSecret},
 };
-use earnest_relay::{ListedEscrow, ListedOperator, MarketConfig};
+use earnest_relay::{ListedEscrow, MarketConfig};
+use futures::future::join_all;
 use url::Url;
 
 use super::{
     earnest_gateway::ROLLUPS,
-    genesis::{NETWORK, SLOTS_PER_EPOCH, VALIDATORS},
+    genesis::{NETWORK, SLOTS_PER_EPOCH},
+    operators::Operator,
 };
 use crate::account::Account;
 
@@ -34,12 +34,10 @@ const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Gas of what registers, for each key and besides; and of any other call.
 const KEY_GAS: u64 = 30_000;
 const CALL_GAS: u64 = 500_000;
-/// What the operator can bid with, wei.
+/// What each operator can bid with, wei.
 const ESCROW: u128 = 10 * ETHER;
 /// How long after its slot a bid can be settled.
 const HORIZON_SECONDS: u32 = 3_600;
-/// The key of the operator's account.
-pub const OPERATOR_KEY: [u8; 32] = [0x58; 32];
 /// Epochs from the reference block to the one before the proposers' own, and the first epoch that the Registry decides.
 pub const OPTIN_DELAY: u64 = 1;
 /// The first epoch whose reference block is not before genesis.
@@ -80,24 +78,17 @@ poll_ms = 500
     }
 }
 
-/// The market as a relay is told of it until it reads L1: what the operator and the rollups are about to put there.
-///
-/// # Panics
-/// Never.
+/// The market as a relay is told of it until it reads L1: what operators and rollups are about to put there.
 #[must_use]
 pub fn listed_market(contract: Address, relay: Address, committer: Address) -> MarketConfig {
-    let key = |validator: u64| interop_key(validator).unwrap().public_key();
+    let operators = operators(committer);
+    let escrow = |one: &Operator| ListedEscrow { account: one.owner(), wei: Wei(U256::from(ESCROW)) };
     MarketConfig {
         contract,
         horizon_secs: HORIZON_SECONDS.into(),
         rollups: ROLLUPS.map(|rollup| terms(rollup, relay, committer)).into(),
-        operators: vec![ListedOperator {
-            registration_root: registration_root(),
-            owner: owner(),
-            committer,
-            validators: (0..VALIDATORS).filter(|validator| is_registered(*validator)).map(key).collect(),
-        }],
-        escrow: vec![ListedEscrow { account: owner(), wei: Wei(U256::from(ESCROW)) }],
+        escrow: operators.iter().map(escrow).collect(),
+        operators: operators.iter().map(Operator::listed).collect(),
         ..MarketConfig::default()
     }
 }
@@ -121,36 +112,19 @@ fn terms(rollup_id: RollupId, relay: Address, reserve_committer: Address) -> Rol
     }
 }
 
-/// Who deploys, and who owns the operator.
+/// Who deploys, and who owns the operators.
 #[must_use]
-pub fn accounts() -> [Address; 2] {
-    [deployer().address(), operator().address()]
+pub fn accounts() -> [Address; 3] {
+    let [ours, rival] = operators(Address::ZERO).map(|operator| operator.owner());
+    [deployer().address(), ours, rival]
 }
 
 fn deployer() -> Account {
     Account::of(&[0x57; 32], RollupId(NETWORK.chain_id))
 }
 
-fn operator() -> Account {
-    Account::of(&OPERATOR_KEY, RollupId(NETWORK.chain_id))
-}
-
-/// The operator's account, which bids.
-#[must_use]
-pub fn owner() -> Address {
-    operator().address()
-}
-
-/// Root of the operator's registration.
-#[must_use]
-pub fn registration_root() -> B256 {
-    registrations().root()
-}
-
-/// Whether a validator is of the operator: the Registry knows no other.
-#[must_use]
-pub const fn is_registered(validator: u64) -> bool {
-    !validator.is_multiple_of(8)
+fn operators(committer: Address) -> [Operator; 2] {
+    [Operator::ours(committer), Operator::rival()]
 }
 
 /// The contracts of this network, and where they will be.
@@ -189,9 +163,9 @@ pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
     plan(&parameters).unwrap()
 }
 
-/// Puts the contracts onto L1, registers the operator's validators and the rollups' terms, which name `relay`, opts the operator in
-/// with `committer`, names the relay and deposits to bid there. Each transaction goes to all of `pools`, so that whoever builds the
-/// block has it. Gives the first slot at which all terms are in force.
+/// Puts the contracts onto L1, registers the operators' validators and the rollups' terms, which name `relay`. Then each operator, ours
+/// with `committer`, opts in, names the relay and deposits to bid there. Each transaction goes to all of `pools`, so that whoever
+/// builds the block has it. Gives the first slot at which all terms are in force.
 ///
 /// # Panics
 /// If a transaction is refused, reverts, or is in no block within `limit`.
@@ -201,22 +175,24 @@ pub async fn deploy(
     (committer, relay): (Address, Address),
     limit: Duration,
 ) -> u64 {
-    let tree = registrations();
+    let operators = operators(committer).map(|operator| (operator, operator.registrations()));
     let mut calls: Vec<(Address, U256, Bytes, u64)> = plan
         .contracts
         .iter()
         .map(|contract| (FACTORY, U256::ZERO, contract.factory_input(), contract.gas_limit()))
         .collect();
-    let registrations = tree.registrations().iter();
-    let register = Registry::registerCall {
-        registrations: registrations
-            .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
-            .collect(),
-        owner: operator().address(),
-        signingId: EARNEST_SIGNING_ID,
-    };
-    let gas = KEY_GAS * tree.registrations().len() as u64 + CALL_GAS;
-    calls.push((plan.addresses.registry, U256::from(4 * ETHER), register.abi_encode().into(), gas));
+    for (operator, tree) in &operators {
+        let registrations = tree.registrations().iter();
+        let register = Registry::registerCall {
+            registrations: registrations
+                .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
+                .collect(),
+            owner: operator.owner(),
+            signingId: EARNEST_SIGNING_ID,
+        };
+        let gas = KEY_GAS * tree.registrations().len() as u64 + CALL_GAS;
+        calls.push((plan.addresses.registry, U256::from(4 * ETHER), register.abi_encode().into(), gas));
+    }
     for rollup in ROLLUPS {
         let to = plan.addresses.rollup_registry;
         let grant = RollupRegistry::grantCall { rollupId: rollup.0, owner: deployer().address() };
@@ -231,30 +207,24 @@ pub async fn deploy(
     let updates = logs.filter_map(|log| RollupRegistry::RollupUpdated::decode_log(&log.inner).ok());
     let in_force = updates.map(|update| update.fromSlot).max().expect("the rollups have terms");
 
-    let opt_in = Registry::optInToSlasherCall {
-        registrationRoot: tree.root(),
-        slasher: plan.addresses.ordering_slasher,
-        committer,
-    };
-    let name_relay = OrderingMarket::nameRelayCall { registrationRoot: tree.root(), relay };
-    let deposit = OrderingMarket::depositCall { account: owner(), relay };
-    let market = plan.addresses.ordering_market;
-    let calls = vec![
-        (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS),
-        (market, U256::ZERO, name_relay.abi_encode().into(), CALL_GAS),
-        (market, U256::from(ESCROW), deposit.abi_encode().into(), CALL_GAS),
-    ];
-    send(pools, &operator(), calls, limit).await;
+    let join = operators.iter().map(async |(operator, tree)| {
+        let opt_in = Registry::optInToSlasherCall {
+            registrationRoot: tree.root(),
+            slasher: plan.addresses.ordering_slasher,
+            committer: operator.committer,
+        };
+        let name_relay = OrderingMarket::nameRelayCall { registrationRoot: tree.root(), relay };
+        let deposit = OrderingMarket::depositCall { account: operator.owner(), relay };
+        let market = plan.addresses.ordering_market;
+        let calls = vec![
+            (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS),
+            (market, U256::ZERO, name_relay.abi_encode().into(), CALL_GAS),
+            (market, U256::from(ESCROW), deposit.abi_encode().into(), CALL_GAS),
+        ];
+        send(pools, &operator.account(), calls, limit).await;
+    });
+    join_all(join).await;
     in_force
-}
-
-fn registrations() -> RegistrationTree {
-    let owner = operator().address();
-    let signed: Vec<_> = (0..VALIDATORS)
-        .filter(|validator| is_registered(*validator))
-        .map(|validator| SignedRegistration::sign(owner, &interop_key(validator).unwrap(), &NETWORK).unwrap())
-        .collect();
-    RegistrationTree::of_signed(&signed, owner).unwrap().expect("validators are registered")
 }
 
 /// Sends an account's first calls, and waits until all are in blocks.

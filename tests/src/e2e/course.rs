@@ -14,36 +14,32 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{B256, Bytes, hex};
-use earnest_protocol::{
-    auction::AuctionStatus,
-    objects::{ConstraintStatus, SignedDelegation},
-    receipt::PreconfReceipt,
-};
-
-use futures::{StreamExt, stream};
+use alloy_primitives::{B256, Bytes};
+use earnest_protocol::objects::{ConstraintStatus, SignedDelegation};
 
 use super::{
-    contracts::{DECIDED_FROM, OPTIN_DELAY, is_registered},
+    contracts::DECIDED_FROM,
     front::Front,
     gateway::constraints_of,
-    genesis::{NETWORK, SLOTS_PER_EPOCH},
+    genesis::SLOTS_PER_EPOCH,
     ledger::{Row, Source},
     network::{Network, Pool, Step},
+    operators::is_registered,
     sidecar::{BREAKER_SLOTS, Sidecar},
     tally::{Count, Fault, Is, table},
     wire::Harm,
 };
-use crate::{binary, patience::now_ms};
+use crate::patience::now_ms;
 
 /// What happens, and for how many slots. The third epoch, the first that the Registry decides, begins with slot 64.
-const PLAN: [(Fault, u64); 27] = [
+const PLAN: [(Fault, u64); 28] = [
     (Fault::Nothing, 20),
     (Fault::MevBoostKilled, 3),
     (Fault::MevBoostHangs, 3),
     (Fault::MevBoostGarbage, 3),
     (Fault::MevBoostLate, 3),
     (Fault::GatewayKilled, 3),
+    (Fault::Mended, 1),
     (Fault::GatewayHangs, 3),
     (Fault::GatewayGarbage, 3),
     (Fault::GatewayLate, 3),
@@ -70,14 +66,10 @@ const PLAN: [(Fault, u64); 27] = [
 const STEPS: [Option<Step>; 3] = [None, Some(Step::Unkeepable), Some(Step::Unincludable)];
 /// Slots in which the constrained slot is waited for whose relay is killed.
 const WAIT: u64 = 8;
-/// One receipt of so many is given to `earnest verify`.
-const EACH_RECEIPT: usize = 6;
-/// Auctions that are computed at once.
-const AT_ONCE: usize = 2;
-/// Slots after the last one in which what is promised gets onto L1.
-const LANDING_SLOTS: u64 = 8;
 /// What answers come too late by.
 const LATE: Duration = Duration::from_millis(1_500);
+/// So long before a slot the rival bids for it. Auctions close six slots before at the latest.
+const BID_AHEAD: u64 = 8;
 /// Slots whose delegations are looked at before a fault may hide them.
 const AHEAD: u64 = 4;
 /// By this slot the contracts are on L1. Epoch 0, at whose end they count first, ends with slot 31.
@@ -87,7 +79,7 @@ const PRYSM_ASKS_NOBODY: u64 = SLOTS_PER_EPOCH;
 /// Windows of the slots before have no room.
 const FIRST_DELEGATED: u64 = 8;
 /// A delegation is signed so many slots before its slot, at most: faults of the relay or the sidecar since then may keep it back.
-const SIGNED_BEFORE: u64 = 7;
+pub(super) const SIGNED_BEFORE: u64 = 7;
 
 /// The constraints of a slot, by the relay's last word.
 #[derive(Debug, Default)]
@@ -106,7 +98,9 @@ pub struct Course {
     pub network: Network,
     notes: BTreeMap<u64, String>,
     faults: BTreeMap<u64, Fault>,
-    delegated: BTreeMap<u64, SignedDelegation>,
+    pub(super) delegated: BTreeMap<u64, SignedDelegation>,
+    /// The slot from which on relay and sidecar both read the market's contracts.
+    pub(super) market_from: Option<u64>,
     /// What slots were constrained to beside the gateway's batches.
     steps: BTreeMap<u64, Step>,
     constrained: BTreeMap<u64, Constrained>,
@@ -138,6 +132,7 @@ impl Course {
             notes: BTreeMap::new(),
             faults: BTreeMap::new(),
             delegated: BTreeMap::new(),
+            market_from: None,
             steps: BTreeMap::new(),
             constrained: BTreeMap::new(),
             outbid: BTreeSet::new(),
@@ -151,7 +146,7 @@ impl Course {
         }
     }
 
-    fn front(&mut self) -> &mut Front {
+    pub(super) fn front(&mut self) -> &mut Front {
         self.network.front.as_mut().expect("a sidecar is in front")
     }
 
@@ -173,117 +168,9 @@ impl Course {
         }
         self.network.at(slot, 1, 2).await;
         self.settle_to(slot - 1).await;
-        self.settle_receipts(slot).await;
-        self.verify_auctions(slot - 1).await;
+        self.audit_receipts(slot).await;
+        self.audit_auctions(slot - 1).await;
         self.judge()
-    }
-
-    /// What `earnest verify` tells of a receipt, and whether it holds.
-    async fn verify_receipt(&self, receipt: &PreconfReceipt) -> (String, bool) {
-        let front = self.network.front.as_ref().expect("a sidecar is in front");
-        let file = self.network.logs.join("receipt.json");
-        std::fs::write(&file, serde_json::to_string_pretty(receipt).unwrap()).unwrap();
-        let version = hex::encode_prefixed(NETWORK.genesis_fork_version);
-        let (relay, slasher) = (self.network.relay.address, front.contracts().ordering_slasher);
-        let arguments = format!(
-            "verify receipt.json --network {version}:{} --relay {relay} --slasher {slasher}",
-            NETWORK.chain_id
-        );
-        self.earnest(&arguments).await
-    }
-
-    /// What the command says, run in the folder of the logs, and whether it ended well.
-    async fn earnest(&self, arguments: &str) -> (String, bool) {
-        let output = binary::run(arguments.split_ascii_whitespace(), &self.network.logs).await;
-        let told = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&told).into_owned(), output.status.success())
-    }
-
-    /// Computes every auction again that somebody bid in, as anyone can: operators, committers and terms are read from L1 as far as
-    /// it has them. One that has no result, as the relay was away, must not hold.
-    async fn verify_auctions(&mut self, last: u64) {
-        let (mut slots, mut lapsed, mut by_l1) = (Vec::new(), BTreeSet::new(), 0);
-        for slot in 1..=last {
-            let Some(auction) = self.network.relay.auction(slot).await.filter(|one| one.bid_count > 0) else {
-                continue;
-            };
-            slots.push(slot);
-            if auction.status == AuctionStatus::Lapsed {
-                lapsed.insert(slot);
-                self.expect(self.may_be_kept_back(slot), &format!("slot {slot}: the auction has no result"));
-            }
-        }
-        let verified = slots.iter().map(|slot| self.verify_auction(*slot));
-        let verified: Vec<(String, bool)> = stream::iter(verified).buffered(AT_ONCE).collect().await;
-        for (slot, (told, holds)) in slots.iter().zip(&verified) {
-            by_l1 += usize::from(*holds && *slot >= DECIDED_FROM * SLOTS_PER_EPOCH);
-            let expected = !lapsed.contains(slot);
-            self.expect(*holds == expected, &format!("slot {slot}: earnest market verify:\n{told}"));
-        }
-        let text: String = verified.iter().map(|(told, _)| format!("{told}\n")).collect();
-        std::fs::write(self.network.logs.join("auctions.log"), text).unwrap();
-        self.expect(by_l1 > 0, "no auction was held whose operators L1 names");
-        self.findings.push(format!(
-            "market: {} auctions with bids hold, {by_l1} of them with operators and committers read from L1; {} had no result, as the \
-             relay was away",
-            slots.len() - lapsed.len(),
-            lapsed.len()
-        ));
-    }
-
-    /// What `earnest market verify` tells of a slot's auction, and whether it holds.
-    async fn verify_auction(&self, slot: u64) -> (String, bool) {
-        let front = self.network.front.as_ref().expect("a sidecar is in front");
-        let (contracts, peers, relay) = (front.contracts(), &self.network.peers, &self.network.relay);
-        let version = hex::encode_prefixed(NETWORK.genesis_fork_version);
-        let mut arguments = format!(
-            "market verify {slot} --relay {} --address {} --network {version}:{} --market {}",
-            relay.url, relay.address, NETWORK.chain_id, contracts.ordering_market
-        );
-        if slot >= DECIDED_FROM * SLOTS_PER_EPOCH {
-            arguments += &format!(
-                " --rpc {} --beacon {} --registry {} --slasher {} --optin-delay {OPTIN_DELAY}",
-                peers.geth.rpc_url, peers.beacon_url, contracts.registry, contracts.ordering_slasher
-            );
-        }
-        if front.has_terms(slot) {
-            arguments += &format!(" --rollups {}", contracts.rollup_registry);
-        }
-        self.earnest(&arguments).await
-    }
-
-    /// Ends the searchers' traffic, and waits until all that the gateway promised is on L1.
-    async fn settle_receipts(&mut self, from: u64) {
-        let mut searchers = self.front().searchers.take().expect("searchers run");
-        searchers.stop().await;
-        for slot in from..from + LANDING_SLOTS {
-            self.network.at(slot, 1, 2).await;
-            searchers.look();
-            if searchers.open() == 0 {
-                break;
-            }
-        }
-        let unused = self.delegated.keys().filter(|slot| searchers.receipts(**slot) == 0).count();
-        let some: Vec<&PreconfReceipt> = searchers.first_of_each().step_by(EACH_RECEIPT).collect();
-        let mut verified = 0;
-        for receipt in some {
-            let (told, holds) = self.verify_receipt(receipt).await;
-            verified += usize::from(holds);
-            self.expect(holds, &format!("earnest verify: {told}"));
-        }
-        let verdict = searchers.verdict();
-        for broken in &verdict.broken {
-            self.expect(false, broken);
-        }
-        self.expect(verdict.receipts > 0 && verdict.batches > 0, "the gateway promised nothing");
-        self.findings.push(format!(
-            "gateway: {} receipts, median {:?}, in {} batches that are on L1 as sealed; `earnest verify` holds for {verified} of \
-             them; {unused} delegated slots without a receipt; refused: {:?}",
-            verdict.receipts,
-            verdict.median.unwrap_or_default(),
-            verdict.batches,
-            verdict.refusals,
-        ));
     }
 
     /// What is done before a slot.
@@ -303,6 +190,7 @@ impl Course {
             self.faults.insert(slot, Fault::Mended);
         }
         if self.network.relay.is_up() {
+            self.bid_beside(slot + BID_AHEAD).await;
             self.constrain(slot, fault).await;
         }
         self.network.at(before, 1, 2).await;
@@ -314,6 +202,14 @@ impl Course {
         if self.network.relay.is_up() {
             self.network.at(before, 19, 20).await;
             self.ask_for_proofs(slot).await;
+        }
+    }
+
+    /// Has the rival bid for a slot that the sidecar bids for.
+    async fn bid_beside(&mut self, slot: u64) {
+        if Sidecar::has_key(self.network.proposer(slot).await) {
+            let front = self.network.front.as_mut().expect("a sidecar is in front");
+            front.rival.bid(&self.network.relay, slot).await;
         }
     }
 
@@ -410,7 +306,9 @@ impl Course {
             Fault::MevBoostKilled => self.front().mev_boost.start().await,
             Fault::SidecarKilled => {
                 let slot = self.network.current_slot();
-                self.front().restart_sidecar(slot).await;
+                let reads = self.front().restart_sidecar(slot).await;
+                let relays = self.network.relay.registry.as_ref().is_some_and(|one| one.with_market);
+                self.market_from = (reads && relays).then_some(slot);
             }
             Fault::Outbid => self.network.traffic.outbid(false),
             _ => {}
@@ -559,7 +457,7 @@ impl Course {
     }
 
     /// Whether the relay or the sidecar may have been away when the slot was sold or delegated.
-    fn may_be_kept_back(&self, slot: u64) -> bool {
+    pub(super) fn may_be_kept_back(&self, slot: u64) -> bool {
         (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
             let fault = self.faults.get(&slot).copied().unwrap_or(Fault::Nothing);
             fault.of_the_relay() || fault == Fault::SidecarKilled || fault.after_the_header()
@@ -669,7 +567,7 @@ impl Course {
         note.push_str(text);
     }
 
-    fn expect(&mut self, holds: bool, otherwise: &str) {
+    pub(super) fn expect(&mut self, holds: bool, otherwise: &str) {
         if !holds {
             println!("BROKEN: {otherwise}");
             self.broken.push(otherwise.to_owned());
@@ -678,7 +576,7 @@ impl Course {
 }
 
 /// Whether a delegation carries what an auction sold, and nothing else.
-fn is_sold(delegation: &SignedDelegation) -> bool {
+pub(super) fn is_sold(delegation: &SignedDelegation) -> bool {
     let entries = delegation.message.allocation().map(|allocation| allocation.entries).unwrap_or_default();
     !entries.is_empty() && entries.iter().all(|entry| entry.bid_hash != B256::ZERO)
 }

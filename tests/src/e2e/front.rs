@@ -32,6 +32,7 @@ use super::{
     network::Network,
     peers::Peers,
     relay::Relay,
+    rival::Rival,
     searchers::{Searchers, start_rollup},
     settings::Settings,
     sidecar::{Sidecar, Told},
@@ -43,6 +44,8 @@ const DEPLOYMENT_SLOTS: u32 = 20;
 
 /// The parts, all of them running. Killed when dropped.
 pub struct Front {
+    /// Who bids beside the sidecar.
+    pub rival: Rival,
     /// Who uses the gateway; none before genesis is near.
     pub searchers: Option<Searchers>,
     anvil: Option<AnvilNode>,
@@ -87,7 +90,9 @@ impl Front {
         let plan = contracts::planned(genesis.time * 1000, settings.slot_seconds * 1000);
         let relay_wire = Wire::to(relay.url.port().unwrap()).await;
         let mev_boost_wire = Wire::to(mev_boost.port).await;
+        let rival = Rival::new(plan.addresses.ordering_market, settings.logs.join("acknowledged"));
         Self {
+            rival,
             searchers: None,
             anvil: None,
             gateway: EarnestGateway::prepare(data, &settings.logs, gateway),
@@ -132,16 +137,17 @@ impl Front {
         self.terms_from.is_some_and(|from| slot >= from)
     }
 
-    /// Starts the sidecar again. Once the terms on L1 are in force it reads the market's contracts.
+    /// Starts the sidecar again. Once the terms on L1 are in force it reads the market's contracts; whether it does.
     ///
     /// # Panics
     /// If it does not come up.
-    pub async fn restart_sidecar(&mut self, slot: u64) {
+    pub async fn restart_sidecar(&mut self, slot: u64) -> bool {
         let with_market = self.has_terms(slot);
         let told = self.told.as_mut().expect("the sidecar was told");
         told.registry.with_market = with_market;
         self.sidecar.configure(told);
         self.sidecar.start().await;
+        with_market
     }
 
     /// Starts the programs; the beacon node and the relay run. `gateway` is who signs orderings, and who signs constraints.

@@ -18,13 +18,15 @@
 //! | [`sidecar`], [`mev_boost`] | `earnest proposer` and mev-boost as processes |
 //! | [`wire`] | stands between two programs, and can be harmed |
 //! | [`contracts`] | the Registry and what belongs to it, on this L1 |
+//! | [`operators`], [`rival`] | whose validators there are, and a bidder beside the sidecar |
 //! | [`front`] | all that stands between the beacon node and the relays |
 //! | [`network`] | all of it together |
 //! | [`run`], [`faults`] | what is done, slot by slot, and what must hold |
-//! | [`course`], [`tally`] | the same behind the sidecar, fault by fault, and what it comes to |
+//! | [`course`], [`tally`], [`audit`] | the same behind the sidecar, fault by fault, and what it comes to |
 //!
 //! `tests/peers/ethereum/README.md` says which versions, how they are built, and what is peculiar about them.
 
+pub mod audit;
 pub mod builder;
 pub mod contracts;
 pub mod course;
@@ -39,9 +41,11 @@ pub mod gossip;
 pub mod ledger;
 pub mod mev_boost;
 pub mod network;
+pub mod operators;
 pub mod peers;
 pub mod proposer;
 pub mod relay;
+pub mod rival;
 pub mod run;
 pub mod searchers;
 pub mod settings;

@@ -13,10 +13,11 @@ use earnest_signer::{Password, bls_keystore::BlsKeystore, kdf::Strength};
 use url::Url;
 
 use super::{
-    contracts::{self, OPERATOR_KEY, RegistrySection},
+    contracts::RegistrySection,
     earnest_gateway::ROLLUPS,
     genesis::{NETWORK, VALIDATORS},
     http_client,
+    operators::Operator,
 };
 use crate::binary::RoleProcess;
 
@@ -73,7 +74,7 @@ impl Sidecar {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         let secret = "worth nothing";
         std::fs::write(folder.join("password"), secret).unwrap();
-        std::fs::write(folder.join("account.hex"), hex::encode(OPERATOR_KEY)).unwrap();
+        std::fs::write(folder.join("account.hex"), hex::encode(Operator::ours(Address::ZERO).key)).unwrap();
         for validator in (0..VALIDATORS).filter(|validator| Self::has_key(*validator)) {
             let (key, password) = (interop_key(validator).unwrap(), Password::new(secret));
             let keystore = BlsKeystore::encrypt(&key, &password, Strength::Light, "").unwrap();
@@ -118,6 +119,7 @@ impl Sidecar {
             .map(|index| format!("\"{}\"", interop_key(index).unwrap().public_key()))
             .collect();
         let ((relay, pubkey, address), (committer, delegate, gateway)) = (&told.relay, &told.gateway);
+        let operator = Operator::ours(*committer);
         let ([first, second], [of_first, of_second]) = (ROLLUPS, VALUES);
         format!(
             "listen = \"127.0.0.1:{port}\"
@@ -177,8 +179,8 @@ layout = \"lodestar\"
             chain_id = NETWORK.chain_id,
             registry = told.registry.to_toml(),
             market = told.registry.addresses.ordering_market,
-            owner = contracts::owner(),
-            root = contracts::registration_root(),
+            owner = operator.owner(),
+            root = operator.root(),
             mev_boost = told.mev_boost,
         )
     }
