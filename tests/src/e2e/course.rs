@@ -249,8 +249,8 @@ impl Course {
             let never = step == Some(Step::Unkeepable);
             self.expect(!(never && offered), &format!("slot {slot}: a header that keeps what nobody can"));
             self.expect(
-                step != Some(Step::Unincludable) || dropped.len() == 1,
-                &format!("slot {slot}: held what can be in no block"),
+                dropped.len() == usize::from(step == Some(Step::Unincludable)),
+                &format!("slot {slot}: held what can be in no block, or dropped what can"),
             );
             let beside = match step {
                 None => "",
