@@ -33,7 +33,7 @@ peers: crates/devnet/peers/node_modules/.package-lock.json contracts/node_module
 
 # Stock geth, Prysm and mev-boost propose blocks of our relay, straight and behind our sidecar: tests/peers/ethereum/README.md. Ends
 # non-zero if it is too few of them, or one is lost.
-e2e: e2e-peers
+e2e: e2e-peers contracts/node_modules/.package-lock.json
 	$(CARGO) build --locked -p earnest-cli
 	$(CARGO) test --locked -p earnest-tests --features e2e --test e2e
 

@@ -42,18 +42,32 @@ pub(crate) enum Cause {
 }
 
 /// Judges messages in the order they came, each by all of its transactions: none for one that can be kept whole, else
-/// what keeps it out. A message that is kept out takes nothing from those behind it. Senders that `parent` does not name
-/// are not judged.
+/// what keeps it out. A message that is kept out takes nothing from those behind it. One that waits for a nonce is judged again
+/// once a later one has filled it: a sender's messages may come in any order. Senders that `parent` does not name are not judged.
 pub(crate) fn judge(messages: &[&[Required]], parent: &Parent) -> Vec<Option<Cause>> {
     let mut block = Block::of(parent);
-    messages.iter().map(|message| block.admit(message).err()).collect()
+    let mut verdicts: Vec<_> = messages.iter().map(|message| block.admit(message).err()).collect();
+    loop {
+        let mut filled = false;
+        // Backwards, as they wait for what came behind them.
+        for (message, verdict) in messages.iter().zip(&mut verdicts).rev() {
+            if *verdict == Some(Cause::NonceGap) {
+                *verdict = block.admit(message).err();
+                filled |= verdict.is_none();
+            }
+        }
+        if !filled {
+            return verdicts;
+        }
+    }
 }
 
 /// The block as far as it is filled with constraints.
 #[derive(Clone)]
 struct Block<'a> {
     parent: &'a Parent,
-    accounts: HashMap<Address, Account>,
+    /// By sender: what it has left, and the nonce up to which constraints, or the pool before one, fill the block.
+    left: HashMap<Address, (U256, u64)>,
     /// Places in it that are taken: a second transaction of a sender and nonce is kept by the first.
     taken: HashSet<(Address, u64)>,
     gas_left: u64,
@@ -61,10 +75,15 @@ struct Block<'a> {
 
 impl<'a> Block<'a> {
     fn of(parent: &'a Parent) -> Self {
-        Self { parent, accounts: parent.accounts.clone(), taken: HashSet::new(), gas_left: parent.gas_limit }
+        let accounts = parent.accounts.iter();
+        let left = accounts.map(|(sender, account)| (*sender, (account.balance, account.nonce))).collect();
+        Self { parent, left, taken: HashSet::new(), gas_left: parent.gas_limit }
     }
 
     fn admit(&mut self, message: &[Required]) -> Result<(), Cause> {
+        if let [required] = message {
+            return self.add(required);
+        }
         let mut next = self.clone();
         for required in message {
             next.add(required)?;
@@ -73,23 +92,30 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
+    /// Changes nothing if it fails.
     fn add(&mut self, required: &Required) -> Result<(), Cause> {
-        if !self.taken.insert((required.sender, required.nonce)) {
+        let place = (required.sender, required.nonce);
+        if self.taken.contains(&place) {
             return Ok(());
         }
         if required.max_fee_per_gas < u128::from(self.parent.base_fee) {
             return Err(Cause::BaseFee);
         }
-        self.gas_left = self.gas_left.checked_sub(required.gas_limit).ok_or(Cause::BlockGas)?;
-        let Some(account) = self.accounts.get_mut(&required.sender) else { return Ok(()) };
-        if required.nonce < account.nonce {
-            return Err(Cause::NonceUsed);
+        let gas_left = self.gas_left.checked_sub(required.gas_limit).ok_or(Cause::BlockGas)?;
+        if let Some(account) = self.parent.accounts.get(&required.sender)
+            && let Some((balance, filled)) = self.left.get_mut(&required.sender)
+        {
+            if required.nonce < account.nonce {
+                return Err(Cause::NonceUsed);
+            }
+            if required.nonce > *filled && required.nonce > account.pending_nonce {
+                return Err(Cause::NonceGap);
+            }
+            *balance = balance.checked_sub(required.most_wei()).ok_or(Cause::Balance)?;
+            *filled = required.nonce.saturating_add(1).max(*filled);
         }
-        if required.nonce > account.nonce && required.nonce > account.pending_nonce {
-            return Err(Cause::NonceGap);
-        }
-        account.balance = account.balance.checked_sub(required.most_wei()).ok_or(Cause::Balance)?;
-        account.nonce = required.nonce.saturating_add(1);
+        self.taken.insert(place);
+        self.gas_left = gas_left;
         Ok(())
     }
 }
@@ -136,6 +162,34 @@ mod tests {
                 vec![vec![required(1, 4, 0), required(1, 5, 0)]],
                 parent(&[(1, 4, 4, rich)]),
                 vec![None],
+            ),
+            (
+                "the other way round, both in the pool",
+                vec![vec![required(1, 5, 0)], vec![required(1, 4, 0)]],
+                parent(&[(1, 4, 6, rich)]),
+                vec![None, None],
+            ),
+            (
+                "in any order",
+                vec![vec![required(1, 6, 0)], vec![required(1, 4, 0)], vec![required(1, 5, 0)]],
+                parent(&[(1, 4, 4, rich)]),
+                vec![None, None, None],
+            ),
+            (
+                "messages of two senders that wait for each other's nonces",
+                vec![
+                    vec![required(1, 5, 0), required(2, 0, 0)],
+                    vec![required(2, 1, 0)],
+                    vec![required(1, 4, 0)],
+                ],
+                parent(&[(1, 4, 4, rich), (2, 0, 0, rich)]),
+                vec![None, None, None],
+            ),
+            (
+                "a gap that nothing fills",
+                vec![vec![required(1, 6, 0)], vec![required(1, 4, 0)]],
+                parent(&[(1, 4, 4, rich)]),
+                vec![Some(Cause::NonceGap), None],
             ),
             (
                 "just enough",

@@ -91,13 +91,21 @@ impl RoleProcess {
         self.child.kill().await.unwrap();
     }
 
+    /// Sends it a signal, by name.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
     /// Asks it to end, and waits.
     ///
     /// # Panics
     /// If it does not end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         tokio::time::timeout(RUN_LIMIT, self.child.wait()).await.expect("the role does not end").unwrap()
     }
 

@@ -9,7 +9,7 @@
     clippy::unwrap_used
 )]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -17,14 +17,17 @@ use alloy_rpc_types_eth::{Block, TransactionInput, TransactionReceipt, Transacti
 use alloy_sol_types::{SolCall, SolError, SolEvent, SolValue};
 use earnest_bindings::{OrderingSlasher, Registry};
 use earnest_builder_types::bls::SecretKey;
-use earnest_client::{Call, L1Account};
-use earnest_devnet::{Network, NetworkOptions, validator::interop_key};
+use earnest_client::{
+    Call, L1Account,
+    operator::{self, Act},
+};
+use earnest_devnet::{Network, NetworkOptions, contracts, validator::interop_key};
 use earnest_protocol::{
     BlsPublicKey, RollupId, Slot,
     evidence::Fault,
     objects::{Commitment, CommitmentKind, CommitmentType, Object, OrderingCommitment, SignedCommitment},
-    registry::{RegistrationTree, SignedRegistration},
-    signing::{EARNEST_SIGNING_ID, EcdsaSecret},
+    registry::RegistrationTree,
+    signing::EcdsaSecret,
     sol,
 };
 use earnest_tests::patience::until;
@@ -160,23 +163,16 @@ impl Slashing {
     async fn joins(&self, keys: &[SecretKey]) -> u64 {
         let owner = self.owner.address();
         let tree = registrations(&self.network, owner, keys);
-        let register = Registry::registerCall {
-            registrations: tree
-                .registrations()
-                .iter()
-                .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
-                .collect(),
-            owner,
-            signingId: EARNEST_SIGNING_ID,
-        };
-        let register = Call::new(self.contract("Registry"), &register).paying(U256::from(COLLATERAL));
-        self.owner.execute(&register, LIMIT).await.unwrap();
-        let opt_in = Registry::optInToSlasherCall {
-            registrationRoot: self.root,
+        let committer = self.committer.address();
+        let contracts = operator::Contracts {
+            registry: self.contract("Registry"),
             slasher: self.contract("OrderingSlasher"),
-            committer: self.committer.address(),
+            market: None,
         };
-        let opt_in = Call::new(self.contract("Registry"), &opt_in);
+        let call = |act: Act| act.call(&contracts).unwrap();
+        let register = call(Act::Register { tree, owner, collateral: U256::from(COLLATERAL) });
+        self.owner.execute(&register, LIMIT).await.unwrap();
+        let opt_in = call(Act::OptIn { root: self.root, committer });
         // Refused while the fraud window runs.
         let opted_in =
             until("the opt-in", LIMIT, async || self.owner.execute(&opt_in, LIMIT).await.ok()).await;
@@ -240,11 +236,8 @@ struct Evidence {
     other: sol::SignedCommitment,
 }
 
-fn registrations(network: &Network, owner: Address, keys: &[SecretKey]) -> RegistrationTree {
-    let network = &network.ready().network;
-    let signed: Vec<_> =
-        keys.iter().map(|key| SignedRegistration::sign(owner, key, network).unwrap()).collect();
-    RegistrationTree::of_signed(&signed, owner).unwrap().unwrap()
+fn registrations(network: &Network, owner: Address, keys: &[SecretKey]) -> Arc<RegistrationTree> {
+    contracts::registrations(owner, keys, &network.ready().network).unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

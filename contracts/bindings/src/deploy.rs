@@ -273,10 +273,15 @@ pub fn plan(parameters: &Parameters) -> Result<Plan, ParameterError> {
     Ok(Plan { contracts: [inbox, registry, rollups, slasher, market], addresses })
 }
 
+/// The shortest notice of rollups' terms that there may be, slots: two epochs, and what it takes for all to see the change.
+#[must_use]
+pub const fn shortest_notice(slots_per_epoch: u64) -> u64 {
+    slots_per_epoch.saturating_mul(2).saturating_add(SETTLE_SLOTS)
+}
+
 /// What the constructors check, said before anything is paid for.
 fn check(parameters: &Parameters) -> Result<(), ParameterError> {
     let Parameters { registry, slasher, market, slot_ms, slots_per_epoch, notice_slots, .. } = parameters;
-    let shortest_notice = slots_per_epoch.saturating_mul(2).saturating_add(SETTLE_SLOTS);
     let longest = u64::from(slasher.answer_seconds)
         .saturating_mul(2)
         .saturating_add(slasher.conclude_seconds.into())
@@ -290,7 +295,7 @@ fn check(parameters: &Parameters) -> Result<(), ParameterError> {
         (*slots_per_epoch > 0, "slots_per_epoch is zero"),
         (!parameters.registrar.is_zero(), "the registrar is nobody"),
         (
-            *notice_slots >= shortest_notice,
+            *notice_slots >= shortest_notice(*slots_per_epoch),
             "notice_slots is shorter than two epochs and two slots, so terms would change after bids were made on them",
         ),
         (registry.min_collateral_wei > 0, "registry: min_collateral_wei is zero"),

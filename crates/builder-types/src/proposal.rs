@@ -1,7 +1,7 @@
 //! Blocks that carry nothing but their payload, as a proposer without attestations makes them.
 
 use alloy_primitives::B256;
-use ssz_types::VariableList;
+use ssz_types::{VariableList, typenum::U16};
 
 use crate::*;
 
@@ -26,34 +26,6 @@ pub struct ProposalContext {
     pub sync_aggregate: SyncAggregate,
 }
 
-macro_rules! propose {
-    (
-        $context:ident, $block:ident, $body:ident,
-        { $payload:ident: $value:expr } [$($extra:ident: $with:expr),*]
-    ) => {{
-        let context = $context;
-        $block {
-            slot: context.slot,
-            proposer_index: context.proposer_index,
-            parent_root: context.parent_root,
-            state_root: context.state_root,
-            body: $body {
-                randao_reveal: context.randao_reveal,
-                eth1_data: context.eth1_data,
-                graffiti: context.graffiti,
-                proposer_slashings: VariableList::default(),
-                attester_slashings: VariableList::default(),
-                attestations: VariableList::default(),
-                deposits: VariableList::default(),
-                voluntary_exits: VariableList::default(),
-                sync_aggregate: context.sync_aggregate,
-                $payload: $value,
-                $($extra: $with,)*
-            },
-        }
-    }};
-}
-
 /// Before Deneb there are no blobs, before Electra no execution requests.
 fn fits(fork: ForkName, commitments: &KzgCommitments, requests: &ExecutionRequests) -> Result<(), ForkError> {
     let fits = (fork.has_blobs() || commitments.is_empty())
@@ -61,96 +33,83 @@ fn fits(fork: ForkName, commitments: &KzgCommitments, requests: &ExecutionReques
     if fits { Ok(()) } else { Err(ForkError) }
 }
 
-impl BlindedBeaconBlock {
-    /// A block that carries only this header, of the header's fork.
-    ///
-    /// # Errors
-    /// If commitments are given before Deneb, or requests before Electra.
-    pub fn new_for_proposal(
-        context: ProposalContext,
-        header: ExecutionPayloadHeader,
-        blob_kzg_commitments: KzgCommitments,
-        execution_requests: ExecutionRequests,
-    ) -> Result<Self, ForkError> {
-        fits(header.fork(), &blob_kzg_commitments, &execution_requests)?;
-        Ok(match header {
-            ExecutionPayloadHeader::Bellatrix(header) => Self::Bellatrix(propose!(
-                context, BlindedBeaconBlockBellatrix, BlindedBeaconBlockBodyBellatrix,
-                { execution_payload_header: header }
-                []
-            )),
-            ExecutionPayloadHeader::Capella(header) => Self::Capella(propose!(
-                context, BlindedBeaconBlockCapella, BlindedBeaconBlockBodyCapella,
-                { execution_payload_header: header }
-                [bls_to_execution_changes: VariableList::default()]
-            )),
-            ExecutionPayloadHeader::Deneb(header) => Self::Deneb(propose!(
-                context, BlindedBeaconBlockDeneb, BlindedBeaconBlockBodyDeneb,
-                { execution_payload_header: header }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments]
-            )),
-            ExecutionPayloadHeader::Electra(header) => Self::Electra(propose!(
-                context, BlindedBeaconBlockElectra, BlindedBeaconBlockBodyElectra,
-                { execution_payload_header: header }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments,
-                 execution_requests: execution_requests]
-            )),
-            ExecutionPayloadHeader::Fulu(header) => Self::Fulu(propose!(
-                context, BlindedBeaconBlockFulu, BlindedBeaconBlockBodyFulu,
-                { execution_payload_header: header }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments,
-                 execution_requests: execution_requests]
-            )),
-        })
-    }
+/// What bodies have from some fork on.
+struct Later {
+    bls_to_execution_changes: VariableList<SignedBlsToExecutionChange, U16>,
+    blob_kzg_commitments: KzgCommitments,
+    execution_requests: ExecutionRequests,
 }
 
-impl BeaconBlock {
-    /// A block that carries only this payload, of the payload's fork.
-    ///
-    /// # Errors
-    /// If commitments are given before Deneb, or requests before Electra.
-    pub fn new_for_proposal(
-        context: ProposalContext,
-        payload: ExecutionPayload,
-        blob_kzg_commitments: KzgCommitments,
-        execution_requests: ExecutionRequests,
-    ) -> Result<Self, ForkError> {
-        fits(payload.fork(), &blob_kzg_commitments, &execution_requests)?;
-        Ok(match payload {
-            ExecutionPayload::Bellatrix(payload) => Self::Bellatrix(propose!(
-                context, BeaconBlockBellatrix, BeaconBlockBodyBellatrix,
-                { execution_payload: payload }
-                []
-            )),
-            ExecutionPayload::Capella(payload) => Self::Capella(propose!(
-                context, BeaconBlockCapella, BeaconBlockBodyCapella,
-                { execution_payload: payload }
-                [bls_to_execution_changes: VariableList::default()]
-            )),
-            ExecutionPayload::Deneb(payload) => Self::Deneb(propose!(
-                context, BeaconBlockDeneb, BeaconBlockBodyDeneb,
-                { execution_payload: payload }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments]
-            )),
-            ExecutionPayload::Electra(payload) => Self::Electra(propose!(
-                context, BeaconBlockElectra, BeaconBlockBodyElectra,
-                { execution_payload: payload }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments,
-                 execution_requests: execution_requests]
-            )),
-            ExecutionPayload::Fulu(payload) => Self::Fulu(propose!(
-                context, BeaconBlockFulu, BeaconBlockBodyFulu,
-                { execution_payload: payload }
-                [bls_to_execution_changes: VariableList::default(),
-                 blob_kzg_commitments: blob_kzg_commitments,
-                 execution_requests: execution_requests]
-            )),
-        })
-    }
+/// A block around a payload or its header, and what its body has from each fork on.
+macro_rules! propose {
+    (
+        $enum:ident around $of:ident as $field:ident, $doc:literal,
+        $($fork:ident: $block:ident, $body:ident [$($extra:ident),*];)+
+    ) => {
+        impl $enum {
+            #[doc = $doc]
+            ///
+            /// # Errors
+            /// If commitments are given before Deneb, or requests before Electra.
+            pub fn new_for_proposal(
+                context: ProposalContext,
+                payload: $of,
+                blob_kzg_commitments: KzgCommitments,
+                execution_requests: ExecutionRequests,
+            ) -> Result<Self, ForkError> {
+                fits(payload.fork(), &blob_kzg_commitments, &execution_requests)?;
+                let later = Later {
+                    bls_to_execution_changes: VariableList::default(),
+                    blob_kzg_commitments,
+                    execution_requests,
+                };
+                Ok(match payload {
+                    $($of::$fork(payload) => Self::$fork($block {
+                        slot: context.slot,
+                        proposer_index: context.proposer_index,
+                        parent_root: context.parent_root,
+                        state_root: context.state_root,
+                        body: $body {
+                            randao_reveal: context.randao_reveal,
+                            eth1_data: context.eth1_data,
+                            graffiti: context.graffiti,
+                            proposer_slashings: VariableList::default(),
+                            attester_slashings: VariableList::default(),
+                            attestations: VariableList::default(),
+                            deposits: VariableList::default(),
+                            voluntary_exits: VariableList::default(),
+                            sync_aggregate: context.sync_aggregate,
+                            $field: payload,
+                            $($extra: later.$extra,)*
+                        },
+                    }),)+
+                })
+            }
+        }
+    };
+}
+
+propose! {
+    BlindedBeaconBlock around ExecutionPayloadHeader as execution_payload_header,
+    "A block that carries only this header, of the header's fork.",
+    Bellatrix: BlindedBeaconBlockBellatrix, BlindedBeaconBlockBodyBellatrix [];
+    Capella: BlindedBeaconBlockCapella, BlindedBeaconBlockBodyCapella [bls_to_execution_changes];
+    Deneb: BlindedBeaconBlockDeneb, BlindedBeaconBlockBodyDeneb
+        [bls_to_execution_changes, blob_kzg_commitments];
+    Electra: BlindedBeaconBlockElectra, BlindedBeaconBlockBodyElectra
+        [bls_to_execution_changes, blob_kzg_commitments, execution_requests];
+    Fulu: BlindedBeaconBlockFulu, BlindedBeaconBlockBodyFulu
+        [bls_to_execution_changes, blob_kzg_commitments, execution_requests];
+}
+
+propose! {
+    BeaconBlock around ExecutionPayload as execution_payload,
+    "A block that carries only this payload, of the payload's fork.",
+    Bellatrix: BeaconBlockBellatrix, BeaconBlockBodyBellatrix [];
+    Capella: BeaconBlockCapella, BeaconBlockBodyCapella [bls_to_execution_changes];
+    Deneb: BeaconBlockDeneb, BeaconBlockBodyDeneb [bls_to_execution_changes, blob_kzg_commitments];
+    Electra: BeaconBlockElectra, BeaconBlockBodyElectra
+        [bls_to_execution_changes, blob_kzg_commitments, execution_requests];
+    Fulu: BeaconBlockFulu, BeaconBlockBodyFulu
+        [bls_to_execution_changes, blob_kzg_commitments, execution_requests];
 }

@@ -8,7 +8,7 @@ use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::{BlockNumberOrTag, TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::SolCall;
-use earnest_bindings::deploy::{Addresses, FACTORY, Plan};
+use earnest_bindings::deploy::{Addresses, Deployment, FACTORY, Plan};
 use earnest_chain::{ChainError, ExecutionClient};
 use earnest_protocol::signing::{EcdsaSecret, SigningError};
 use earnest_signer::sign_transaction;
@@ -42,6 +42,12 @@ impl Call {
     #[must_use]
     pub fn new(to: Address, call: &impl SolCall) -> Self {
         Self { to, value: U256::ZERO, input: call.abi_encode().into() }
+    }
+
+    /// The call of the factory that makes a contract.
+    #[must_use]
+    pub fn creation(contract: &Deployment) -> Self {
+        Self { to: FACTORY, value: U256::ZERO, input: contract.factory_input() }
     }
 
     /// The same call, paying `wei`.
@@ -307,8 +313,7 @@ impl L1Account {
             if made.gas.is_none() {
                 continue;
             }
-            let call = Call { to: FACTORY, value: U256::ZERO, input: contract.factory_input() };
-            let receipt = self.execute(&call, limit).await?;
+            let receipt = self.execute(&Call::creation(contract), limit).await?;
             if !self.is_there(contract.address).await? {
                 return Err(L1Error::NotMade { name: contract.name, address: contract.address });
             }

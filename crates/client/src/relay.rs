@@ -118,12 +118,7 @@ impl RelayClient {
         accept: HeaderValue,
         timeout: Duration,
     ) -> Result<Answer, ClientError> {
-        let request = self
-            .transport
-            .request(Method::GET, &wanted.path("eth/v1/builder/header"))?
-            .header(ACCEPT, accept)
-            .header(TIMEOUT_MS, HeaderValue::from(millis(timeout)));
-        self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
+        self.ask_header("eth/v1/builder/header", wanted, accept, timeout).await
     }
 
     /// `GET /constraints/v0/builder/header_with_proofs/…`: the best bid with a proof of every held constraint, none if the
@@ -148,10 +143,20 @@ impl RelayClient {
         wanted: &HeaderRequest,
         timeout: Duration,
     ) -> Result<Answer, ClientError> {
+        self.ask_header("constraints/v0/builder/header_with_proofs", wanted, JSON, timeout).await
+    }
+
+    async fn ask_header(
+        &self,
+        endpoint: &str,
+        wanted: &HeaderRequest,
+        accept: HeaderValue,
+        timeout: Duration,
+    ) -> Result<Answer, ClientError> {
         let request = self
             .transport
-            .request(Method::GET, &wanted.path("constraints/v0/builder/header_with_proofs"))?
-            .header(ACCEPT, JSON)
+            .request(Method::GET, &wanted.path(endpoint))?
+            .header(ACCEPT, accept)
             .header(TIMEOUT_MS, HeaderValue::from(millis(timeout)));
         self.transport.send_bounded(request, timeout, MAX_HEADER_ANSWER).await?.ok()
     }

@@ -5,6 +5,7 @@ pub mod anvil;
 pub mod auctions;
 pub mod beacon;
 pub mod builder;
+pub mod contracts;
 pub mod execution;
 pub mod network;
 pub mod process;

@@ -1,24 +1,27 @@
 //! The whole system in one process, over a real execution client: L1, validators behind a sidecar, a relay, a
 //! builder, a gateway and what it takes to use them.
 
-mod contracts;
+mod deployment;
+mod ready;
 mod roles;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{B256, U256};
 use earnest_bindings::deploy::{self, ParameterError};
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_chain::ChainError;
-use earnest_client::{L1Account, L1Error};
+use earnest_client::{
+    L1Account, L1Error,
+    operator::{ActError, plan::MAX_BATCH},
+};
 use earnest_protocol::{
-    RollupId, Slot, Wei,
+    RollupId, Slot,
     delegation::TrustRoots,
     signing::{EcdsaSecret, Network as Signing},
     window::Timing,
 };
 use earnest_signer::LocalBls;
-use serde::Serialize;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -27,14 +30,18 @@ use crate::{
     anvil::{AnvilError, AnvilNode, AnvilOptions},
     beacon::{BeaconNode, BeaconOptions, HistoryError},
     builder::{Builder, BuilderOptions},
+    contracts::parameters,
     execution::{ExecutionError, ExecutionNode, ExecutionOptions, GenesisOptions},
     validator::{ValidatorOptions, Validators},
 };
-use contracts::{COLLATERAL, Deployment, ESCROW, notice_slots, parameters};
-use roles::{Keys, OPTIN_DELAY, Operator, Plan, users};
+use deployment::Deployment;
+use ready::{ready_operator, ready_proposers};
+use roles::{Keys, OPTIN_DELAY, Plan, users};
 
-pub use contracts::MAX_OPTED_IN;
+pub use ready::{Ready, ReadyAccount, ReadyOperator, ReadyProposer, ReadyRollup};
 
+/// Most validators of an operator: those that one transaction can register.
+pub const MAX_OPTED_IN: u64 = MAX_BATCH as u64;
 /// Of the beacon chain, and so in every signature.
 const GENESIS_FORK_VERSION: [u8; 4] = [0x10, 0, 0, 0x38];
 /// Wei of each funded account: 10,000 ether.
@@ -151,102 +158,12 @@ pub enum NetworkError {
     /// The contracts, or what the operator does with them, did not get onto L1.
     #[error("contracts: {0}")]
     L1(#[from] L1Error),
+    /// A call of the contracts cannot be made.
+    #[error("contracts: {0}")]
+    Act(#[from] ActError),
     /// The contracts cannot be had with these options.
     #[error("contracts: {0}")]
     Parameters(#[from] ParameterError),
-}
-
-/// What a user of the devnet needs, as the ready file has it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ready {
-    /// Unix seconds of slot 0.
-    pub genesis_time: u64,
-    /// Length of a slot.
-    pub seconds_per_slot: f64,
-    /// Beacon API.
-    pub beacon: Url,
-    /// L1's JSON-RPC.
-    pub execution: Url,
-    /// Relay.
-    pub relay: Url,
-    /// The relay's BLS key.
-    pub relay_pubkey: BlsPublicKey,
-    /// The relay's ECDSA address, whose receipts make delegations valid.
-    pub relay_address: Address,
-    /// The first operator's gateway.
-    pub gateway: Url,
-    /// Who signs that gateway's commitments.
-    pub committer: Address,
-    /// What signatures are for.
-    pub network: Signing,
-    /// Validators, with the sidecar each is behind.
-    pub proposers: Vec<ReadyProposer>,
-    /// Rollups, with their execution RPC where there is one.
-    pub rollups: Vec<ReadyRollup>,
-    /// Contracts on L1 by name.
-    pub contracts: BTreeMap<&'static str, Address>,
-    /// The operators that registered the opted-in validators, if there are any.
-    pub operators: Vec<ReadyOperator>,
-    /// The slot in which all of it was up.
-    pub first_slot: Slot,
-    /// The first slot at which the rollups' terms are in force.
-    pub terms_from: Slot,
-    /// Whether the relay holds auctions.
-    pub market: bool,
-    /// Epochs from the reference block's, at whose end the Registry is read, to the one before the proposers' own.
-    pub optin_delay: u64,
-    /// Funded accounts, on L1 and on the rollups. Worthless keys.
-    pub accounts: Vec<ReadyAccount>,
-}
-
-/// An operator of opted-in validators.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReadyOperator {
-    /// Its registration root.
-    pub registration_root: B256,
-    /// Its account.
-    pub owner: Address,
-    /// Who signs its commitments.
-    pub committer: Address,
-    /// What it put up, wei.
-    pub collateral_wei: Wei,
-    /// What it deposited to bid with, wei.
-    pub escrow_wei: Wei,
-    /// How many validators it has.
-    pub validators: usize,
-    /// Its gateway.
-    pub gateway: Url,
-    /// Its sidecar.
-    pub sidecar: Url,
-}
-
-/// A validator.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReadyProposer {
-    /// Its sidecar's Builder API.
-    pub url: Url,
-    /// Its key.
-    pub pubkey: BlsPublicKey,
-    /// Whether it is opted in.
-    pub opted_in: bool,
-}
-
-/// A rollup.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReadyRollup {
-    /// Chain id.
-    pub id: RollupId,
-    /// Execution RPC.
-    pub rpc: Option<Url>,
-}
-
-/// An account with funds.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReadyAccount {
-    /// Address.
-    pub address: Address,
-    /// Its key.
-    pub private_key: B256,
 }
 
 /// A running devnet. Ends when dropped; [`Network::stop`] ends it in order.
@@ -345,7 +262,8 @@ impl Network {
         beacon_options.chain_id = chain_id;
         beacon_options.genesis_fork_version = GENESIS_FORK_VERSION;
         beacon_options.genesis_time = if options.market {
-            let slots = notice_slots(beacon_options.slots_per_epoch).saturating_add(DEPLOYMENT_SLOTS);
+            let slots =
+                deploy::shortest_notice(beacon_options.slots_per_epoch).saturating_add(DEPLOYMENT_SLOTS);
             let behind_ms = options.slot_ms.saturating_mul(slots);
             beacon_options.genesis_time.saturating_sub(behind_ms.div_ceil(1_000))
         } else {
@@ -510,7 +428,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Key`].
     pub fn rollups_owner(&self) -> Result<L1Account, NetworkError> {
-        contracts::account(&self.execution, &self.rollups_owner, &self.ready.network)
+        deployment::account(&self.execution, &self.rollups_owner, &self.ready.network)
     }
 
     /// Ends the first operator's gateway, keeping its journal, and starts it again on the same address.
@@ -551,29 +469,6 @@ impl Network {
         }
         self.beacon.shutdown().await;
     }
-}
-
-fn ready_proposers(operator: &Operator, sidecar: &Url) -> Vec<ReadyProposer> {
-    let opted_in: Vec<BlsPublicKey> = operator.opted_in.iter().map(bls::SecretKey::public_key).collect();
-    let of = |pubkey: BlsPublicKey| ReadyProposer {
-        url: sidecar.clone(),
-        pubkey,
-        opted_in: opted_in.contains(&pubkey),
-    };
-    operator.validators.iter().map(|key| of(key.public_key())).collect()
-}
-
-fn ready_operator(operator: &Operator, gateway: &Gateway, sidecar: &Url) -> Option<ReadyOperator> {
-    Some(ReadyOperator {
-        registration_root: operator.registrations.as_ref()?.root(),
-        owner: operator.owner.address(),
-        committer: operator.committer.address(),
-        collateral_wei: Wei(U256::from(COLLATERAL)),
-        escrow_wei: Wei(U256::from(ESCROW)),
-        validators: operator.opted_in.len(),
-        gateway: gateway.url.clone(),
-        sidecar: sidecar.clone(),
-    })
 }
 
 fn now_ms() -> u64 {

@@ -1,33 +1,26 @@
-//! The contracts on the network's own L1, with one operator and its validators.
+//! The contracts on the network's own L1, with its operators and their validators.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_sol_types::{SolCall, SolValue};
-use earnest_bindings::{
-    Registry,
-    deploy::{
-        Addresses, FACTORY, MarketParameters, Parameters, Plan, RegistryParameters, SlasherParameters, plan,
-    },
-};
-use earnest_chain::ExecutionClient;
-use earnest_client::L1Account;
-use earnest_devnet::validator::interop_key;
-use earnest_protocol::{
-    RollupId,
-    registry::{RegistrationTree, SignedRegistration},
-    signing::{EARNEST_SIGNING_ID, EcdsaSecret},
-};
+use alloy_primitives::{Address, B256, TxKind, U256};
+use alloy_rpc_types_eth::TransactionReceipt;
+use earnest_bindings::deploy::{Addresses, Plan, plan};
+use earnest_chain::{ExecutionClient, SlotClock};
+use earnest_client::{Call, L1Account, operator::Act};
+use earnest_devnet::contracts::{self, COLLATERAL, ESCROW, HORIZON_SECONDS};
+use earnest_protocol::{RollupId, Wei, objects::RollupRegistration, signing::EcdsaSecret};
+use earnest_relay::{ListedEscrow, MarketConfig};
+use futures::future::join_all;
 use url::Url;
 
-use super::genesis::{NETWORK, VALIDATORS};
+use super::{
+    earnest_gateway::ROLLUPS,
+    genesis::{NETWORK, SLOTS_PER_EPOCH},
+    operators::Operator,
+};
 use crate::account::Account;
 
-const ETHER: u128 = 1_000_000_000_000_000_000;
-/// Gas of what registers, for each key and besides; and of any other call.
-const KEY_GAS: u64 = 30_000;
-const CALL_GAS: u64 = 500_000;
 /// Epochs from the reference block to the one before the proposers' own, and the first epoch that the Registry decides.
 pub const OPTIN_DELAY: u64 = 1;
 /// The first epoch whose reference block is not before genesis.
@@ -40,19 +33,27 @@ pub struct RegistrySection {
     pub execution: Url,
     /// The contracts.
     pub addresses: Addresses,
+    /// Whether the market's are followed, too: the rollups' terms, escrow, and the relays that operators name. Terms are in force
+    /// only after their notice; until then the roles are told what they will be.
+    pub with_market: bool,
 }
 
 impl RegistrySection {
     /// The section of its TOML file.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let Addresses { registry, ordering_slasher, .. } = self.addresses;
+        let Addresses { registry, ordering_slasher, ordering_market, rollup_registry, .. } = self.addresses;
+        let market = if self.with_market {
+            format!("market = \"{ordering_market}\"\nrollups = \"{rollup_registry}\"\n")
+        } else {
+            String::new()
+        };
         format!(
             "[registry]
 execution = \"{}\"
 registry = \"{registry}\"
 slasher = \"{ordering_slasher}\"
-optin_delay = {OPTIN_DELAY}
+{market}optin_delay = {OPTIN_DELAY}
 poll_ms = 500
 ",
             self.execution
@@ -60,24 +61,39 @@ poll_ms = 500
     }
 }
 
-/// Who deploys, and who owns the operator.
+/// The market as a relay is told of it until it reads L1: what operators and rollups are about to put there.
 #[must_use]
-pub fn accounts() -> [Address; 2] {
-    [deployer().address(), operator().address()]
+pub fn listed_market(contract: Address, relay: Address, committer: Address) -> MarketConfig {
+    let operators = operators(committer);
+    let escrow = |one: &Operator| ListedEscrow { account: one.owner(), wei: Wei(U256::from(ESCROW)) };
+    MarketConfig {
+        contract,
+        horizon_secs: HORIZON_SECONDS.into(),
+        rollups: ROLLUPS.map(|rollup| terms(rollup, relay, committer)).into(),
+        escrow: operators.iter().map(escrow).collect(),
+        operators: operators.iter().map(Operator::listed).collect(),
+        ..MarketConfig::default()
+    }
+}
+
+/// A rollup's terms.
+fn terms(rollup: RollupId, relay: Address, reserve_committer: Address) -> RollupRegistration {
+    contracts::terms(rollup, deployer().address(), relay, reserve_committer)
+}
+
+/// Who deploys, and who owns the operators.
+#[must_use]
+pub fn accounts() -> [Address; 3] {
+    let [ours, rival] = operators(Address::ZERO).map(|operator| operator.owner());
+    [deployer().address(), ours, rival]
 }
 
 fn deployer() -> Account {
     Account::of(&[0x57; 32], RollupId(NETWORK.chain_id))
 }
 
-fn operator() -> Account {
-    Account::of(&[0x58; 32], RollupId(NETWORK.chain_id))
-}
-
-/// Whether a validator is of the operator: the Registry knows no other.
-#[must_use]
-pub const fn is_registered(validator: u64) -> bool {
-    !validator.is_multiple_of(8)
+fn operators(committer: Address) -> [Operator; 2] {
+    [Operator::ours(committer), Operator::rival()]
 }
 
 /// The contracts of this network, and where they will be.
@@ -86,86 +102,55 @@ pub const fn is_registered(validator: u64) -> bool {
 /// Never: the parameters are good ones.
 #[must_use]
 pub fn planned(genesis_ms: u64, slot_ms: u64) -> Plan {
-    let parameters = Parameters {
-        genesis_fork_version: NETWORK.genesis_fork_version.into(),
-        chain_id: NETWORK.chain_id,
-        genesis_ms,
-        slot_ms,
-        slots_per_epoch: 32,
-        registrar: deployer().address(),
-        notice_slots: 96,
-        registry: RegistryParameters {
-            min_collateral_wei: 2 * ETHER,
-            fraud_proof_window: 1,
-            unregistration_delay: 3_600,
-            slash_window: 3_600,
-            opt_in_delay: 60,
-        },
-        slasher: SlasherParameters {
-            safety_wei: ETHER,
-            liveness_wei: ETHER / 100,
-            bond_wei: ETHER / 100,
-            answer_seconds: 60,
-            conclude_seconds: 600,
-            evidence_seconds: 3_600,
-            constraint_cutoff_ms: u32::try_from(slot_ms / 3).unwrap(),
-        },
-        market: MarketParameters { horizon_seconds: 3_600, withdrawal_delay_seconds: 7_200 },
-    };
+    let clock = SlotClock::new(genesis_ms, slot_ms, SLOTS_PER_EPOCH).unwrap();
+    let parameters = contracts::parameters(NETWORK, clock, deployer().address());
     plan(&parameters).unwrap()
 }
 
-/// Puts the contracts onto L1, registers the operator's validators and opts them in with `committer`. Each transaction goes
-/// to all of `pools`, so that whoever builds the block has it.
+/// Puts the contracts onto L1, registers the operators' validators and the rollups' terms, which name `relay`. Then each operator, ours
+/// with `committer`, opts in, names the relay and deposits to bid there. Each transaction goes to all of `pools`, so that whoever
+/// builds the block has it. Gives the first slot at which all terms are in force.
 ///
 /// # Panics
 /// If a transaction is refused, reverts, or is in no block within `limit`.
-pub async fn deploy(pools: &[ExecutionClient], plan: &Plan, committer: Address, limit: Duration) {
-    let tree = registrations();
-    let mut calls: Vec<(Address, U256, Bytes, u64)> = plan
-        .contracts
-        .iter()
-        .map(|contract| (FACTORY, U256::ZERO, contract.factory_input(), contract.gas_limit()))
-        .collect();
-    let registrations = tree.registrations().iter();
-    let register = Registry::registerCall {
-        registrations: registrations
-            .map(|one| Registry::SignedRegistration::abi_decode(&one.abi_encode()).unwrap())
-            .collect(),
-        owner: operator().address(),
-        signingId: EARNEST_SIGNING_ID,
-    };
-    let gas = KEY_GAS * tree.registrations().len() as u64 + CALL_GAS;
-    calls.push((plan.addresses.registry, U256::from(4 * ETHER), register.abi_encode().into(), gas));
-    send(pools, &deployer(), calls, limit).await;
+pub async fn deploy(
+    pools: &[ExecutionClient],
+    plan: &Plan,
+    (committer, relay): (Address, Address),
+    limit: Duration,
+) -> u64 {
+    let operators = operators(committer).map(|operator| (operator, operator.registrations()));
+    let call = |act: &Act| contracts::call(act, plan).unwrap();
+    let mut calls: Vec<(Call, u64)> = contracts::creations(plan).collect();
+    for (operator, tree) in &operators {
+        let (tree, owner) = (Arc::clone(tree), operator.owner());
+        calls.push(call(&Act::Register { tree, owner, collateral: U256::from(COLLATERAL) }));
+    }
+    for rollup in ROLLUPS {
+        let terms = terms(rollup, relay, committer);
+        calls.extend(contracts::listing(&terms, deployer().address(), plan).unwrap());
+    }
+    let receipts = send(pools, &deployer(), calls, limit).await;
+    let in_force = contracts::in_force(&receipts).0;
+    assert!(in_force > 0, "the rollups have terms");
 
-    let opt_in = Registry::optInToSlasherCall {
-        registrationRoot: tree.root(),
-        slasher: plan.addresses.ordering_slasher,
-        committer,
-    };
-    let call = (plan.addresses.registry, U256::ZERO, opt_in.abi_encode().into(), CALL_GAS);
-    send(pools, &operator(), vec![call], limit).await;
-}
-
-fn registrations() -> RegistrationTree {
-    let owner = operator().address();
-    let signed: Vec<_> = (0..VALIDATORS)
-        .filter(|validator| is_registered(*validator))
-        .map(|validator| SignedRegistration::sign(owner, &interop_key(validator).unwrap(), &NETWORK).unwrap())
-        .collect();
-    RegistrationTree::of_signed(&signed, owner).unwrap().expect("validators are registered")
+    let join = operators.iter().map(async |(operator, tree)| {
+        let acts = contracts::joining(tree.root(), operator.owner(), operator.committer, relay);
+        send(pools, &operator.account(), acts.iter().map(call).collect(), limit).await;
+    });
+    join_all(join).await;
+    in_force
 }
 
 /// Sends an account's first calls, and waits until all are in blocks.
 async fn send(
     pools: &[ExecutionClient],
     account: &Account,
-    calls: Vec<(Address, U256, Bytes, u64)>,
+    calls: Vec<(Call, u64)>,
     limit: Duration,
-) {
+) -> Vec<TransactionReceipt> {
     let mut sent: Vec<B256> = Vec::new();
-    for (nonce, (to, value, input, gas_limit)) in (0..).zip(calls) {
+    for (nonce, (Call { to, value, input }, gas_limit)) in (0..).zip(calls) {
         let transaction = account.sign(TxEip1559 {
             chain_id: NETWORK.chain_id,
             nonce,
@@ -183,7 +168,9 @@ async fn send(
         sent.push(alloy_primitives::keccak256(&transaction));
     }
     let waiting = L1Account::new(pools[0].clone(), EcdsaSecret::random(), NETWORK.chain_id);
+    let mut receipts = Vec::with_capacity(sent.len());
     for hash in sent {
-        waiting.included(hash, limit).await.unwrap_or_else(|error| panic!("{error}"));
+        receipts.push(waiting.included(hash, limit).await.unwrap_or_else(|error| panic!("{error}")));
     }
+    receipts
 }

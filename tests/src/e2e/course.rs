@@ -4,41 +4,43 @@
 //!
 //! | when | what |
 //! |---|---|
-//! | ⅜ | if the sidecar delegated the slot: the gateway's constraints |
-//! | ½ | what became of the slots before |
-//! | ⅝ | the fault begins; the one before it ends |
-//! | ⅚ | constraints that come too late |
-//! | 19/20 | the relay's word on the constraints, and whether it has a header with proofs |
+//! | ⅜ | a fault of the gateway begins, or ends; if the sidecar delegated the slot, constraints beside the gateway's |
+//! | ½ | what became of the slots before; the gateway seals the slot's windows, and constrains it to its batches |
+//! | ⅝ | another fault begins; the one before it ends |
+//! | 19/20 | the relay's word on all constraints, and whether it has a header with proofs |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use alloy_primitives::Bytes;
-use earnest_protocol::objects::{ConstraintStatus, SignedConstraints, SignedDelegation};
+use alloy_primitives::{B256, Bytes};
+use earnest_protocol::objects::{ConstraintStatus, SignedDelegation};
 
 use super::{
-    contracts::{DECIDED_FROM, is_registered},
+    contracts::DECIDED_FROM,
     front::Front,
-    gateway::word_on,
+    gateway::constraints_of,
     genesis::SLOTS_PER_EPOCH,
     ledger::{Row, Source},
     network::{Network, Pool, Step},
+    operators::is_registered,
     sidecar::{BREAKER_SLOTS, Sidecar},
-    tally::{Count, Fault, table},
+    tally::{Count, Fault, Is, table},
     wire::Harm,
 };
 use crate::patience::now_ms;
 
 /// What happens, and for how many slots. The third epoch, the first that the Registry decides, begins with slot 64.
-const PLAN: [(Fault, u64); 26] = [
+const PLAN: [(Fault, u64); 28] = [
     (Fault::Nothing, 20),
     (Fault::MevBoostKilled, 3),
     (Fault::MevBoostHangs, 3),
     (Fault::MevBoostGarbage, 3),
     (Fault::MevBoostLate, 3),
     (Fault::GatewayKilled, 3),
+    (Fault::Mended, 1),
+    (Fault::GatewayHangs, 3),
     (Fault::GatewayGarbage, 3),
     (Fault::GatewayLate, 3),
     (Fault::RelayNonsense, 3),
@@ -46,7 +48,7 @@ const PLAN: [(Fault, u64); 26] = [
     (Fault::RelayGarbage, 3),
     (Fault::Mended, 3),
     (Fault::RelayLate, 4),
-    (Fault::Mended, 7),
+    (Fault::Mended, 4),
     (Fault::Outbid, 6),
     (Fault::RelayKilled, 4),
     (Fault::Mended, 3),
@@ -60,24 +62,14 @@ const PLAN: [(Fault, u64); 26] = [
     (Fault::BreakerOpen, BREAKER_SLOTS),
     (Fault::Mended, 3),
 ];
-/// What delegated slots are constrained to, over and over. The first ones of all are in `FIRST_STEPS`.
-const STEPS: [Step; 4] = [
-    Step::Constrain(1, Pool::Public),
-    Step::Constrain(1, Pool::OfTheBuilder),
-    Step::Constrain(2, Pool::Public),
-    Step::Constrain(2, Pool::OfTheBuilder),
-];
-/// Among them one that nobody can keep, and one that is dropped.
-const FIRST_STEPS: [Step; 4] = [
-    Step::Constrain(2, Pool::Public),
-    Step::Unkeepable,
-    Step::Unincludable,
-    Step::Constrain(1, Pool::OfTheBuilder),
-];
+/// What the first delegated slots are constrained to beside the gateway's batches: among it what nobody can keep, and what is dropped.
+const STEPS: [Option<Step>; 3] = [None, Some(Step::Unkeepable), Some(Step::Unincludable)];
 /// Slots in which the constrained slot is waited for whose relay is killed.
 const WAIT: u64 = 8;
 /// What answers come too late by.
 const LATE: Duration = Duration::from_millis(1_500);
+/// So long before a slot the rival bids for it. Auctions close six slots before at the latest.
+const BID_AHEAD: u64 = 8;
 /// Slots whose delegations are looked at before a fault may hide them.
 const AHEAD: u64 = 4;
 /// By this slot the contracts are on L1. Epoch 0, at whose end they count first, ends with slot 31.
@@ -87,14 +79,17 @@ const PRYSM_ASKS_NOBODY: u64 = SLOTS_PER_EPOCH;
 /// Windows of the slots before have no room.
 const FIRST_DELEGATED: u64 = 8;
 /// A delegation is signed so many slots before its slot, at most: faults of the relay or the sidecar since then may keep it back.
-const SIGNED_BEFORE: u64 = 7;
+pub(super) const SIGNED_BEFORE: u64 = 7;
 
-#[derive(Debug)]
+/// The constraints of a slot, by the relay's last word.
+#[derive(Debug, Default)]
 struct Constrained {
-    step: Step,
-    messages: Vec<SignedConstraints>,
     /// What a block must hold.
     binding: Vec<Bytes>,
+    /// Not all of it is in every pool.
+    private: bool,
+    /// Some of it is in none.
+    never: bool,
 }
 
 /// A run of the network behind the sidecar.
@@ -103,7 +98,11 @@ pub struct Course {
     pub network: Network,
     notes: BTreeMap<u64, String>,
     faults: BTreeMap<u64, Fault>,
-    delegated: BTreeMap<u64, SignedDelegation>,
+    pub(super) delegated: BTreeMap<u64, SignedDelegation>,
+    /// The slot from which on relay and sidecar both read the market's contracts.
+    pub(super) market_from: Option<u64>,
+    /// What slots were constrained to beside the gateway's batches.
+    steps: BTreeMap<u64, Step>,
     constrained: BTreeMap<u64, Constrained>,
     /// Slots for which the other relay bid more than the relay.
     outbid: BTreeSet<u64>,
@@ -111,8 +110,8 @@ pub struct Course {
     back_in_time: BTreeSet<u64>,
     /// Local blocks that hold what was promised and is in every pool, of all such.
     local_with_promise: (usize, usize),
-    steps: usize,
     harmed: Fault,
+    harmed_gateway: Fault,
     settled: u64,
     /// What is told at the end.
     pub findings: Vec<String>,
@@ -133,19 +132,21 @@ impl Course {
             notes: BTreeMap::new(),
             faults: BTreeMap::new(),
             delegated: BTreeMap::new(),
+            market_from: None,
+            steps: BTreeMap::new(),
             constrained: BTreeMap::new(),
             outbid: BTreeSet::new(),
             back_in_time: BTreeSet::new(),
             local_with_promise: (0, 0),
-            steps: 0,
             harmed: Fault::Nothing,
+            harmed_gateway: Fault::Nothing,
             settled: 0,
             findings: Vec::new(),
             broken: Vec::new(),
         }
     }
 
-    fn front(&mut self) -> &mut Front {
+    pub(super) fn front(&mut self) -> &mut Front {
         self.network.front.as_mut().expect("a sidecar is in front")
     }
 
@@ -167,6 +168,8 @@ impl Course {
         }
         self.network.at(slot, 1, 2).await;
         self.settle_to(slot - 1).await;
+        self.audit_receipts(slot).await;
+        self.audit_auctions(slot - 1).await;
         self.judge()
     }
 
@@ -181,7 +184,13 @@ impl Course {
             self.front().deployed().await;
         }
         self.network.at(before, 3, 8).await;
+        self.harm_gateway(fault).await;
+        if fault.of_the_gateway() && now_ms() >= self.network.clock.before(slot, 1, 2) {
+            // On a busy machine: the gateway was well when it constrained this slot.
+            self.faults.insert(slot, Fault::Mended);
+        }
         if self.network.relay.is_up() {
+            self.bid_beside(slot + BID_AHEAD).await;
             self.constrain(slot, fault).await;
         }
         self.network.at(before, 1, 2).await;
@@ -190,82 +199,70 @@ impl Course {
         }
         self.network.at(before, 5, 8).await;
         self.harm(fault).await;
-        if fault == Fault::GatewayLate && self.delegated.contains_key(&slot) {
-            self.network.at(before, 5, 6).await;
-            let refused = self.network.constrain_wrongly(slot, false).await;
-            self.expect_code(slot, refused.as_deref(), "constraint_late");
-        }
         if self.network.relay.is_up() {
             self.network.at(before, 19, 20).await;
             self.ask_for_proofs(slot).await;
         }
     }
 
-    /// If the sidecar delegated the slot, does what a gateway does.
+    /// Has the rival bid for a slot that the sidecar bids for.
+    async fn bid_beside(&mut self, slot: u64) {
+        if Sidecar::has_key(self.network.proposer(slot).await) {
+            let front = self.network.front.as_mut().expect("a sidecar is in front");
+            front.rival.bid(&self.network.relay, slot).await;
+        }
+    }
+
+    /// Sees what the sidecar delegated. Adds to what the gateway will constrain a slot to.
     async fn constrain(&mut self, slot: u64, fault: Fault) {
         for ahead in slot..=slot + AHEAD {
             if let Some(delegation) = self.network.delegation(ahead).await {
                 self.delegated.insert(ahead, delegation);
             }
         }
-        if !self.delegated.contains_key(&slot) {
-            return;
+        let step = match fault {
+            Fault::Outbid => Some(Step::Constrain(1, Pool::OfTheBuilder)),
+            _ => STEPS.get(self.delegated.range(..slot).count()).copied().flatten(),
+        };
+        let Some(step) = step.filter(|_| self.delegated.contains_key(&slot)) else { return };
+        // Near the cut-off it would be too late.
+        if now_ms() < self.network.clock.before(slot, 2, 5)
+            && !self.network.constrain(slot, step).await.is_empty()
+        {
+            self.steps.insert(slot, step);
         }
-        if now_ms() >= self.network.clock.before(slot, 2, 5) {
-            // The cut-off is near.
-            self.note(slot, "delegated, too late to constrain");
-            return;
-        }
-        match fault {
-            Fault::GatewayKilled => self.note(slot, "delegated, no constraints"),
-            Fault::GatewayLate => {}
-            Fault::GatewayGarbage => {
-                let refused = self.network.constrain_wrongly(slot, true).await;
-                self.expect_code(slot, refused.as_deref(), "bad_signature");
-            }
-            _ => {
-                let step = FIRST_STEPS.get(self.steps).copied();
-                let step = step.unwrap_or_else(|| STEPS[self.steps % STEPS.len()]);
-                self.steps += 1;
-                let (messages, transactions): (Vec<_>, Vec<_>) =
-                    self.network.constrain(slot, step).await.into_iter().unzip();
-                if messages.is_empty() {
-                    self.note(slot, "delegated, constraints came too late");
-                    return;
-                }
-                let binding = if step == Step::Unincludable { Vec::new() } else { transactions };
-                self.constrained.insert(slot, Constrained { step, messages, binding });
-            }
-        }
-    }
-
-    fn expect_code(&mut self, slot: u64, refused: Option<&str>, code: &str) {
-        self.note(slot, &format!("delegated, constraints refused: {refused:?}"));
-        self.expect(refused == Some(code), &format!("slot {slot}: refused as {refused:?}, not as {code}"));
     }
 
     /// After the cut-off: the relay's last word on each message, whether it has a header with proofs, and who bids more.
     async fn ask_for_proofs(&mut self, slot: u64) {
-        if let Some(Constrained { step, messages, binding }) = self.constrained.get(&slot) {
-            let (step, count) = (*step, messages.len());
-            let dropped = step == Step::Unincludable;
-            let expected = if dropped { ConstraintStatus::Dropped } else { ConstraintStatus::Held };
-            let mut as_expected = true;
-            for message in messages {
-                as_expected &= word_on(&self.network.relay, message).await == expected;
-            }
-            let offered = self.network.is_proven(slot, binding).await;
-            self.expect(as_expected, &format!("slot {slot}: not all {expected:?} after the cut-off"));
-            let never = step == Step::Unkeepable;
-            self.expect(!(never && offered), &format!("slot {slot}: a header that keeps what nobody can"));
-            let what = match step {
-                Step::Constrain(_, Pool::Public) => "held",
-                Step::Constrain(_, Pool::OfTheBuilder) => "held, only the builder has it",
-                Step::Unkeepable => "held, nobody has it",
-                Step::Unincludable => "dropped, nonce too high",
+        if self.delegated.contains_key(&slot) {
+            let all = constraints_of(&self.network.relay, slot).await;
+            let inclusions = |of: ConstraintStatus| -> Vec<Bytes> {
+                let messages = all.iter().filter(|(_, status)| *status == of);
+                let constraints = messages.flat_map(|(signed, _)| &signed.message.constraints);
+                constraints.map(|one| one.as_inclusion().unwrap().signed_tx).collect()
             };
-            let header = if offered { "proofs" } else { "no proofs" };
-            self.note(slot, &format!("delegated, {count} constrained ({what}): {header}"));
+            let (binding, dropped) =
+                (inclusions(ConstraintStatus::Held), inclusions(ConstraintStatus::Dropped));
+            let offered = !binding.is_empty() && self.network.is_proven(slot, &binding).await;
+            let step = self.steps.get(&slot).copied();
+            let never = step == Some(Step::Unkeepable);
+            self.expect(!(never && offered), &format!("slot {slot}: a header that keeps what nobody can"));
+            self.expect(
+                dropped.len() == usize::from(step == Some(Step::Unincludable)),
+                &format!("slot {slot}: held what can be in no block, or dropped what can"),
+            );
+            let beside = match step {
+                None => "",
+                Some(Step::Constrain(..)) => ", one of them only the builder has",
+                Some(Step::Unkeepable) => ", one of them nobody has",
+                Some(Step::Unincludable) => ", one of them with a nonce too high",
+            };
+            let proofs = if offered { "proofs" } else { "no proofs" };
+            let (held, dropped) = (binding.len(), dropped.len());
+            self.note(slot, &format!("delegated, {held} held and {dropped} dropped{beside}: {proofs}"));
+            let private = matches!(step, Some(Step::Constrain(..)));
+            self.constrained.insert(slot, Constrained { binding, private, never });
         }
         let other = self.front().other.best_bid(slot).await;
         if other > self.network.relay.best_bid(slot).await {
@@ -274,18 +271,45 @@ impl Course {
         }
     }
 
+    /// Ends the fault of the gateway that is, and begins this one, before the slot's windows are sealed.
+    async fn harm_gateway(&mut self, fault: Fault) {
+        let fault = if fault.of_the_gateway() { fault } else { Fault::Nothing };
+        if fault == self.harmed_gateway {
+            return;
+        }
+        let before = std::mem::replace(&mut self.harmed_gateway, fault);
+        let front = self.front();
+        match before {
+            Fault::GatewayKilled => front.gateway.start().await,
+            Fault::GatewayHangs => front.gateway.go_on(),
+            _ => {}
+        }
+        match fault {
+            Fault::GatewayKilled => front.gateway.kill().await,
+            Fault::GatewayHangs => front.gateway.hang(),
+            _ => {}
+        }
+        front.gateway_wire.set(match fault {
+            Fault::GatewayGarbage => Harm::GarbledPosts,
+            Fault::GatewayLate => Harm::LateRequests(LATE),
+            _ => Harm::None,
+        });
+    }
+
     /// Ends the fault that is, and begins this one.
     async fn harm(&mut self, fault: Fault) {
         if fault == self.harmed {
             return;
         }
         match self.harmed {
-            Fault::RelayKilled => {
-                let beacon = self.network.peers.beacon_url.clone();
-                self.network.relay.start(&beacon).await;
-            }
+            Fault::RelayKilled => self.start_relay().await,
             Fault::MevBoostKilled => self.front().mev_boost.start().await,
-            Fault::SidecarKilled => self.front().sidecar.start().await,
+            Fault::SidecarKilled => {
+                let slot = self.network.current_slot();
+                let reads = self.front().restart_sidecar(slot).await;
+                let relays = self.network.relay.registry.as_ref().is_some_and(|one| one.with_market);
+                self.market_from = (reads && relays).then_some(slot);
+            }
             Fault::Outbid => self.network.traffic.outbid(false),
             _ => {}
         }
@@ -312,6 +336,17 @@ impl Course {
         self.harmed = fault;
     }
 
+    /// Starts the relay again. Once the terms on L1 are in force it reads the market's contracts.
+    async fn start_relay(&mut self) {
+        let slot = self.network.current_slot();
+        let with_market = self.front().has_terms(slot);
+        if let Some(registry) = &mut self.network.relay.registry {
+            registry.with_market = with_market;
+        }
+        let beacon = self.network.peers.beacon_url.clone();
+        self.network.relay.start(&beacon).await;
+    }
+
     /// Waits for a slot whose constraints are held, kills the relay when the beacon node has its header, and starts it again, at
     /// once or when it is too late for its payload. Gives the slot after.
     async fn killed_after_header(&mut self, from: u64, fault: Fault) -> u64 {
@@ -327,8 +362,7 @@ impl Course {
             if fault == Fault::GoneAfterHeader {
                 self.network.at(slot, 13, 16).await;
             }
-            let beacon = self.network.peers.beacon_url.clone();
-            self.network.relay.start(&beacon).await;
+            self.start_relay().await;
             let back = now_ms().saturating_sub(self.network.clock.start_of(slot));
             if fault == Fault::KilledAfterHeader && back < self.network.clock.fraction_ms(1, 2) {
                 self.back_in_time.insert(slot);
@@ -380,14 +414,13 @@ impl Course {
         }
         self.check_delegated(row.proposer, slot);
         let delegated = self.delegated.contains_key(&slot);
-        if let Some(Constrained { step, binding, .. }) = self.constrained.get(&slot) {
+        if let Some(Constrained { binding, private, never }) = self.constrained.get(&slot) {
             let holds = |payload: &super::ledger::Payload| {
                 binding.iter().all(|transaction| payload.transactions.contains(transaction))
             };
             let kept = row.payload.as_ref().is_some_and(holds);
-            let (binds, never) = (!binding.is_empty(), *step == Step::Unkeepable);
-            let local = source == Source::Local;
-            if local && matches!(step, Step::Constrain(_, Pool::Public)) {
+            let (binds, never, local) = (!binding.is_empty(), *never, source == Source::Local);
+            if binds && local && !private && !never {
                 self.local_with_promise.0 += usize::from(kept);
                 self.local_with_promise.1 += 1;
             }
@@ -417,12 +450,18 @@ impl Course {
         let may = opted_in && Sidecar::has_key(validator);
         let delegated = self.delegated.contains_key(&slot);
         self.expect(may || !delegated, &format!("slot {slot}: delegated for validator {validator}"));
-        let kept_back = (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
+        let sold = self.delegated.get(&slot).is_none_or(is_sold);
+        self.expect(sold, &format!("slot {slot}: delegated what no auction sold"));
+        let must = may && slot >= FIRST_DELEGATED && !self.may_be_kept_back(slot);
+        self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
+    }
+
+    /// Whether the relay or the sidecar may have been away when the slot was sold or delegated.
+    pub(super) fn may_be_kept_back(&self, slot: u64) -> bool {
+        (slot.saturating_sub(SIGNED_BEFORE)..=slot).any(|slot| {
             let fault = self.faults.get(&slot).copied().unwrap_or(Fault::Nothing);
             fault.of_the_relay() || fault == Fault::SidecarKilled || fault.after_the_header()
-        });
-        let must = may && slot >= FIRST_DELEGATED && !kept_back;
-        self.expect(!must || delegated, &format!("slot {slot}: not delegated for validator {validator}"));
+        })
     }
 
     /// The relay's schedule is the Registry's word.
@@ -456,15 +495,18 @@ impl Course {
             );
             outbid_and_proven += usize::from(proven && self.outbid.contains(&slot));
             let delegated = self.delegated.contains_key(&slot);
-            counts.entry(self.faults[&slot]).or_default().add(row, delegated, proven);
+            let sold = self.delegated.get(&slot).is_some_and(is_sold);
+            let is = Is { delegated, sold, constrained: binds, proven };
+            counts.entry(self.faults[&slot]).or_default().add(row, is);
         }
         for (fault, count) in &counts {
-            let Count { slots, delegated, proven, relay, mev_boost, .. } = *count;
+            let Count { slots, delegated, constrained, proven, relay, mev_boost, .. } = *count;
             let mut must =
                 |holds: bool, what: &str| self.expect(holds, &format!("{fault}: {what}: {count:?}"));
             match fault {
                 Fault::Nothing => {
                     must(proven > 0 && relay > 0 && mev_boost > 0, "not all ways were used");
+                    must(constrained * 4 >= delegated * 3, "too few slots are constrained");
                     must((proven + relay + mev_boost) * 4 >= slots * 3, "too many local blocks");
                 }
                 fault if fault.of_mev_boost() => {
@@ -476,7 +518,7 @@ impl Course {
                     must(slots < delegated + 2 || mev_boost > 0, "nothing of mev-boost");
                 }
                 fault if fault.of_the_gateway() => {
-                    must(proven == 0, "proofs of nothing");
+                    must(constrained == 0 && proven == 0, "constraints");
                     must(relay + mev_boost > 0, "nothing passed through");
                 }
                 Fault::Mended => must(proven > 0 && relay + mev_boost > 0, "not all ways were used"),
@@ -488,6 +530,16 @@ impl Course {
         let log = self.front().sidecar.log();
         self.expect(!log.contains("already_delegated"), "the sidecar signed a second delegation for a slot");
         self.expect(!log.contains("panicked"), "the sidecar panicked");
+        let gateways = self.front().gateway.log();
+        self.expect(!gateways.contains("panicked"), "the gateway panicked");
+        let refused: Vec<&str> =
+            gateways.lines().filter(|line| line.contains("the relay refused the constraints")).collect();
+        let (late, garbled): (Vec<&str>, Vec<&str>) =
+            refused.iter().partition(|line| line.contains("constraint_late"));
+        self.expect(
+            !late.is_empty() && !garbled.is_empty(),
+            &format!("the relay refused other constraints than late and garbled ones: {refused:?}"),
+        );
         let lost = counts.get(&Fault::GoneAfterHeader).is_some_and(|count| count.missed > 0);
         self.expect(
             lost && log.contains("of our blocks in a row were lost"),
@@ -515,10 +567,16 @@ impl Course {
         note.push_str(text);
     }
 
-    fn expect(&mut self, holds: bool, otherwise: &str) {
+    pub(super) fn expect(&mut self, holds: bool, otherwise: &str) {
         if !holds {
             println!("BROKEN: {otherwise}");
             self.broken.push(otherwise.to_owned());
         }
     }
+}
+
+/// Whether a delegation carries what an auction sold, and nothing else.
+pub(super) fn is_sold(delegation: &SignedDelegation) -> bool {
+    let entries = delegation.message.allocation().map(|allocation| allocation.entries).unwrap_or_default();
+    !entries.is_empty() && entries.iter().all(|entry| entry.bid_hash != B256::ZERO)
 }

@@ -7,6 +7,7 @@ use earnest_client::{ClientError, HeaderRequest, HeaderWithProofs};
 use earnest_devnet::validator::interop_key;
 use earnest_protocol::{
     Slot,
+    messages::ReceiptedConstraints,
     objects::{
         Constraint, ConstraintStatus, ConstraintsMessage, Delegation, DelegationReceipt,
         SignedConstraintReceipt, SignedConstraints, SignedDelegation,
@@ -19,8 +20,8 @@ use super::{genesis::NETWORK, relay::Relay};
 /// A gateway that holds delegations and constrains L1 blocks.
 #[derive(Debug)]
 pub struct Gateway {
-    delegate: SecretKey,
-    committer: EcdsaSecret,
+    pub(super) delegate: SecretKey,
+    pub(super) committer: EcdsaSecret,
 }
 
 impl Default for Gateway {
@@ -78,31 +79,6 @@ impl Gateway {
         Some(signed)
     }
 
-    /// Sends constraints that the relay must refuse: `garbled`, so that the signature is of others, or too late. Gives the code
-    /// of its refusal; none if it took them.
-    ///
-    /// # Panics
-    /// If the relay does not answer.
-    pub async fn constrain_wrongly(
-        &self,
-        relay: &Relay,
-        slot: u64,
-        validator: u64,
-        transaction: &Bytes,
-        garbled: bool,
-    ) -> Option<String> {
-        let mut signed = self.sign(slot, validator, std::slice::from_ref(transaction));
-        if garbled {
-            let again = signed.message.constraints.clone();
-            signed.message.constraints.extend(again);
-        }
-        match relay.client.post_constraints(&signed).await {
-            Ok(_) => None,
-            Err(ClientError::Refused(refusal)) => Some(refusal.code),
-            Err(error) => panic!("slot {slot}: {error}"),
-        }
-    }
-
     fn sign(&self, slot: u64, validator: u64, transactions: &[Bytes]) -> SignedConstraints {
         let message = ConstraintsMessage {
             proposer: interop_key(validator).unwrap().public_key(),
@@ -125,6 +101,19 @@ impl Gateway {
 pub async fn word_on(relay: &Relay, constraints: &SignedConstraints) -> ConstraintStatus {
     let receipt = relay.client.post_constraints(constraints).await.unwrap();
     judged(relay, constraints, &receipt)
+}
+
+/// Every message of constraints for a slot, in the order they came, with what the relay says of it.
+///
+/// # Panics
+/// If the relay does not tell, or a receipt does not hold.
+pub async fn constraints_of(relay: &Relay, slot: u64) -> Vec<(SignedConstraints, ConstraintStatus)> {
+    let all = relay.client.constraint_receipts(slot).await.unwrap();
+    let judge = |one: ReceiptedConstraints| {
+        let status = judged(relay, &one.constraints, &one.receipt);
+        (one.constraints, status)
+    };
+    all.into_iter().map(judge).collect()
 }
 
 /// What a receipt says, if it is the relay's and for these constraints.

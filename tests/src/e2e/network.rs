@@ -1,6 +1,6 @@
 //! The whole network: peers, relay, builder, traffic, what is in front, and the slots as they pass.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{Bytes, U256};
@@ -13,7 +13,7 @@ use earnest_protocol::{
 use tempfile::TempDir;
 
 use super::{
-    builder, contracts,
+    builder, contracts, earnest_gateway,
     front::Front,
     gateway::{Gateway, proven_header},
     genesis::{self, NETWORK, SLOTS_PER_EPOCH, VALIDATORS},
@@ -55,6 +55,8 @@ pub struct Network {
     owns: bool,
     ledger: Ledger,
     gateway: Gateway,
+    /// Folder of its logs.
+    pub logs: PathBuf,
     /// Proposers by slot.
     proposers: BTreeMap<u64, u64>,
     // After everything that lies in it.
@@ -111,7 +113,8 @@ impl Network {
     ) -> Self {
         let data = TempDir::with_prefix("earnest-e2e-").unwrap();
         let of_gateway = [public(), private(), withheld()].map(|account| account.address());
-        let funded = [traffic::accounts().as_slice(), &of_gateway, &contracts::accounts()].concat();
+        let batches = [earnest_gateway::batch_account()];
+        let funded = [traffic::accounts().as_slice(), &of_gateway, &contracts::accounts(), &batches].concat();
         let proposers = lookahead(own_slots);
         let (mut relay, gateway) = (Relay::prepare("relay", data.path(), &settings.logs), Gateway::default());
         // Before the time to genesis begins, for it takes a while.
@@ -122,10 +125,15 @@ impl Network {
             Peers::start(settings, data.path(), genesis.clone(), builder_url, behind_a_sidecar).await;
         relay.execution = Some(peers.geth.rpc_url.clone());
         let mut front = match sidecar {
-            Some(sidecar) => Some(Front::prepare(settings, data.path(), &genesis, &relay, sidecar).await),
+            Some(sidecar) => {
+                Some(Front::prepare(settings, data.path(), &genesis, &relay, sidecar, &gateway).await)
+            }
             None => None,
         };
-        relay.registry = front.as_ref().map(|front| front.registry(&peers));
+        if let Some(front) = &front {
+            let (registry, market) = front.registry(&peers, relay.address, gateway.identity().0);
+            (relay.registry, relay.market) = (Some(registry), Some(market));
+        }
         peers.start_beacon(encoding).await;
         relay.start(&peers.beacon_url).await;
         if let Some(front) = &mut front {
@@ -141,7 +149,7 @@ impl Network {
         let builder = builder::start(&peers.builder_geth, &peers.beacon_url, &relay, &log).await;
         let own = Proposer::new(OWN_VALIDATOR, peers.beacon_url.clone(), chain.genesis_validators_root);
         if let Some(front) = &mut front {
-            front.begin(&peers, clock, gateway.identity().0, &settings.logs).await;
+            front.begin(&peers, clock, (gateway.identity().0, relay.address), &settings.logs).await;
         }
         let network = Self {
             traffic: Traffic::start(Self::pools(&peers), clock),
@@ -151,6 +159,7 @@ impl Network {
             owns: !own_slots.is_empty(),
             ledger: Ledger::new(peers.beacon_url.clone()),
             gateway,
+            logs: settings.logs.clone(),
             proposers: (0..).zip(proposers).collect(),
             relay,
             peers,
@@ -259,15 +268,6 @@ impl Network {
         let (committer, delegate) = self.gateway.identity();
         assert_eq!((one.message.committer, one.message.delegate), (committer, delegate));
         Some(one)
-    }
-
-    /// Sends constraints that the relay must refuse; gives the code of its refusal.
-    ///
-    /// # Panics
-    /// If the relay does not answer.
-    pub async fn constrain_wrongly(&mut self, slot: u64, garbled: bool) -> Option<String> {
-        let validator = self.proposer(slot).await;
-        self.gateway.constrain_wrongly(&self.relay, slot, validator, &withheld().transfer(0), garbled).await
     }
 
     /// Constrains a slot, in the slot before it. Each transaction has a message of its own; those that came too late are not among

@@ -13,8 +13,9 @@ use earnest_builder_types::{
 };
 use earnest_client::{Limits, RelayClient};
 use earnest_devnet::{process::free_ports, validator::interop_key};
-use earnest_protocol::signing::EcdsaSecret;
-use serde::Deserialize;
+use earnest_protocol::{auction::AuctionRecord, signing::EcdsaSecret};
+use earnest_relay::MarketConfig;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
@@ -48,6 +49,8 @@ pub struct Relay {
     pub execution: Option<Url>,
     /// The Registry that decides who is opted in. In its first epochs, and without one, all validators are.
     pub registry: Option<RegistrySection>,
+    /// The market that it holds, and what of it L1 is not read for.
+    pub market: Option<MarketConfig>,
     http: reqwest::Client,
 }
 
@@ -91,6 +94,7 @@ impl Relay {
             pubkey: bls.public_key(),
             execution: None,
             registry: None,
+            market: None,
             http: http_client(),
         }
     }
@@ -152,7 +156,8 @@ opted_in = [{opted_in}]
 [timing]
 payload = [3, 4]
 
-{registry}",
+{registry}
+{market}",
             execution = self.execution.as_ref().map_or_else(String::new, |url| format!("\"{url}\"")),
             port = self.url.port().unwrap(),
             folder = self.folder.display(),
@@ -161,6 +166,7 @@ payload = [3, 4]
             inbox =
                 self.registry.as_ref().map_or(Address::repeat_byte(0x1b), |section| section.addresses.inbox),
             registry = self.registry.as_ref().map(RegistrySection::to_toml).unwrap_or_default(),
+            market = self.market.as_ref().map(market_section).unwrap_or_default(),
             opted_in = opted_in.join(", "),
         )
     }
@@ -194,6 +200,18 @@ payload = [3, 4]
             slots: Vec<ScheduledSlot>,
         }
         self.get::<Schedule>("ordering/v1/schedule").await.slots
+    }
+
+    /// The auction of a slot as it shows it, if it held one.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn auction(&self, slot: u64) -> Option<AuctionRecord> {
+        match self.client.auction(slot).await {
+            Ok(record) => Some(record),
+            Err(error) if error.refusal().is_some() => None,
+            Err(error) => panic!("the auction of slot {slot}: {error}"),
+        }
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
@@ -232,4 +250,12 @@ payload = [3, 4]
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |count| count.parse().unwrap())
     }
+}
+
+fn market_section(market: &MarketConfig) -> String {
+    #[derive(Serialize)]
+    struct Section<'a> {
+        market: &'a MarketConfig,
+    }
+    toml::to_string(&Section { market }).unwrap()
 }

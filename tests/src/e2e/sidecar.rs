@@ -14,15 +14,15 @@ use url::Url;
 
 use super::{
     contracts::RegistrySection,
+    earnest_gateway::ROLLUPS,
     genesis::{NETWORK, VALIDATORS},
     http_client,
+    operators::Operator,
 };
 use crate::binary::RoleProcess;
 
 /// Time between two looks at how many headers were served, where the next one is waited for.
 const LOOK: Duration = Duration::from_millis(2);
-/// The rollup that every delegation names.
-const ROLLUP: u64 = 42_069;
 /// Slots that a lost block keeps the circuit breaker open.
 pub const BREAKER_SLOTS: u64 = 3;
 
@@ -35,11 +35,15 @@ pub struct Told {
     pub relay: (Url, BlsPublicKey, Address),
     /// Where mev-boost is reached.
     pub mev_boost: Url,
-    /// The gateway: who signs orderings, and who signs constraints.
-    pub gateway: (Address, BlsPublicKey),
+    /// The gateway: who signs orderings, who signs constraints, and where it is.
+    pub gateway: (Address, BlsPublicKey, Url),
     /// The Registry.
     pub registry: RegistrySection,
 }
+
+/// Most that the operator has at stake in an epoch, and what each rollup's window is worth to it, wei.
+const BUDGET: u128 = 2_000_000_000_000_000_000;
+const VALUES: [u128; 2] = [3_000_000_000_000_000, 2_000_000_000_000_000];
 
 /// A sidecar that can be killed and started again.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ impl Sidecar {
         std::fs::create_dir_all(folder.join("keys")).unwrap();
         let secret = "worth nothing";
         std::fs::write(folder.join("password"), secret).unwrap();
+        std::fs::write(folder.join("account.hex"), hex::encode(Operator::ours(Address::ZERO).key)).unwrap();
         for validator in (0..VALIDATORS).filter(|validator| Self::has_key(*validator)) {
             let (key, password) = (interop_key(validator).unwrap(), Password::new(secret));
             let keystore = BlsKeystore::encrypt(&key, &password, Strength::Light, "").unwrap();
@@ -113,7 +118,9 @@ impl Sidecar {
         let opted_in: Vec<String> = (0..VALIDATORS)
             .map(|index| format!("\"{}\"", interop_key(index).unwrap().public_key()))
             .collect();
-        let ((relay, pubkey, address), (committer, delegate)) = (&told.relay, &told.gateway);
+        let ((relay, pubkey, address), (committer, delegate, gateway)) = (&told.relay, &told.gateway);
+        let operator = Operator::ours(*committer);
+        let ([first, second], [of_first, of_second]) = (ROLLUPS, VALUES);
         format!(
             "listen = \"127.0.0.1:{port}\"
 data_dir = \"{folder}/data\"
@@ -143,9 +150,21 @@ open_slots = {BREAKER_SLOTS}
 [gateway]
 committer = \"{committer}\"
 delegate = \"{delegate}\"
-url = \"http://127.0.0.1:1/\"
-rollups = [{ROLLUP}]
+url = \"{gateway}\"
+rollups = [{first}, {second}]
 relay_address = \"{address}\"
+account = \"{owner}\"
+
+[market]
+contract = \"{market}\"
+relay = \"earnest\"
+registration_root = \"{root}\"
+account_key = {{ file = \"{folder}/account.hex\" }}
+budget_wei = \"{BUDGET}\"
+values = [
+    {{ rollup = \"{first}\", value_wei = \"{of_first}\" }},
+    {{ rollup = \"{second}\", value_wei = \"{of_second}\" }},
+]
 
 [keys]
 dir = \"{folder}/keys\"
@@ -159,6 +178,9 @@ layout = \"lodestar\"
             version = hex::encode_prefixed(NETWORK.genesis_fork_version),
             chain_id = NETWORK.chain_id,
             registry = told.registry.to_toml(),
+            market = told.registry.addresses.ordering_market,
+            owner = operator.owner(),
+            root = operator.root(),
             mev_boost = told.mev_boost,
         )
     }
@@ -212,7 +234,7 @@ fn served(log: &str) -> BTreeMap<u64, (String, u64)> {
 }
 
 /// Text without the sequences that colour it.
-fn without_colours(text: &str) -> String {
+pub(super) fn without_colours(text: &str) -> String {
     let mut parts = text.split('\u{1b}');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |plain, part| plain + part.split_once('m').map_or("", |(_, rest)| rest))

@@ -19,11 +19,13 @@ pub enum Fault {
     MevBoostGarbage,
     /// mev-boost answers too late.
     MevBoostLate,
-    /// The gateway sends nothing for the slots it holds, as one that was killed or hangs.
+    /// The gateway was killed.
     GatewayKilled,
-    /// The gateway sends what it did not sign.
+    /// The gateway stands still.
+    GatewayHangs,
+    /// What the gateway sends to the relay is garbled.
     GatewayGarbage,
-    /// The gateway sends its constraints after the cut-off.
+    /// What the gateway sends to the relay comes too late.
     GatewayLate,
     /// The relay answers every request with JSON that means nothing.
     RelayNonsense,
@@ -69,7 +71,7 @@ impl Fault {
     /// Whether the gateway constrains nothing.
     #[must_use]
     pub const fn of_the_gateway(self) -> bool {
-        matches!(self, Self::GatewayKilled | Self::GatewayGarbage | Self::GatewayLate)
+        matches!(self, Self::GatewayKilled | Self::GatewayHangs | Self::GatewayGarbage | Self::GatewayLate)
     }
 
     /// Whether the relay is killed in the slot.
@@ -88,7 +90,8 @@ impl fmt::Display for Fault {
             Self::MevBoostHangs => "mev-boost hangs",
             Self::MevBoostGarbage => "mev-boost answers garbage",
             Self::MevBoostLate => "mev-boost answers late",
-            Self::GatewayKilled => "gateway killed, or hangs",
+            Self::GatewayKilled => "gateway killed",
+            Self::GatewayHangs => "gateway hangs",
             Self::GatewayGarbage => "gateway sends garbage",
             Self::GatewayLate => "gateway sends late",
             Self::RelayNonsense => "relay answers JSON without sense",
@@ -112,6 +115,10 @@ pub struct Count {
     pub slots: usize,
     /// With a delegation of the sidecar, whose constraints therefore matter.
     pub delegated: usize,
+    /// Of them, those whose delegation carries what an auction sold.
+    pub sold: usize,
+    /// With constraints that the relay holds.
+    pub constrained: usize,
     /// The relay's block, with proofs of what was promised.
     pub proven: usize,
     /// The relay's block, passed through.
@@ -124,11 +131,28 @@ pub struct Count {
     pub missed: usize,
 }
 
+/// What a slot is beside its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of a table")]
+pub struct Is {
+    /// The sidecar delegated it.
+    pub delegated: bool,
+    /// The delegation carries what an auction sold.
+    pub sold: bool,
+    /// The relay holds constraints.
+    pub constrained: bool,
+    /// The sidecar saw proofs of them.
+    pub proven: bool,
+}
+
 impl Count {
     /// Counts one slot more.
-    pub fn add(&mut self, row: &Row, delegated: bool, proven: bool) {
+    pub fn add(&mut self, row: &Row, is: Is) {
+        let Is { delegated, sold, constrained, proven } = is;
         self.slots += 1;
         self.delegated += usize::from(delegated);
+        self.sold += usize::from(sold);
+        self.constrained += usize::from(constrained);
         let of = match row.source {
             Source::Relay { .. } if proven => &mut self.proven,
             Source::Relay { .. } => &mut self.relay,
@@ -150,15 +174,15 @@ impl Count {
 #[must_use]
 pub fn table(counts: &[(Fault, Count)]) -> String {
     let mut lines = vec![
-        "| fault | slots | of them delegated | proposed | proven | passed through, relay | passed through, mev-boost | local | missed |"
+        "| fault | slots | of them delegated | sold by an auction | constrained | proposed | proven | passed through, relay | passed through, mev-boost | local | missed |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
     for (fault, count) in counts {
-        let Count { slots, delegated, proven, relay, mev_boost, local, missed } = count;
+        let Count { slots, delegated, sold, constrained, proven, relay, mev_boost, local, missed } = count;
         let proposed = count.proposed();
         lines.push(format!(
-            "| {fault} | {slots} | {delegated} | {proposed} | {proven} | {relay} | {mev_boost} | {local} | {missed} |"
+            "| {fault} | {slots} | {delegated} | {sold} | {constrained} | {proposed} | {proven} | {relay} | {mev_boost} | {local} | {missed} |"
         ));
     }
     lines.join("\n")
@@ -183,10 +207,10 @@ mod tests {
             (Source::Missed, false),
             (Source::Lost, false),
         ] {
-            count.add(&of(source), proven, proven);
+            count.add(&of(source), Is { delegated: true, sold: proven, constrained: proven, proven });
         }
         assert_eq!(count.proposed(), 5);
         let text = table(&[(Fault::RelayHangs, count)]);
-        assert_eq!(text.lines().last().unwrap(), "| relay hangs | 7 | 1 | 5 | 1 | 1 | 1 | 2 | 2 |");
+        assert_eq!(text.lines().last().unwrap(), "| relay hangs | 7 | 7 | 1 | 1 | 5 | 1 | 1 | 1 | 2 | 2 |");
     }
 }

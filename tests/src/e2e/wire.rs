@@ -18,6 +18,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use Passing::{AsItIs, Garbled, Later};
+
 /// Bytes passed on at once.
 const CHUNK: usize = 64 << 10;
 /// What is said instead of HTTP.
@@ -38,6 +40,10 @@ pub enum Harm {
     Nonsense,
     /// Every answer comes this much later.
     Late(Duration),
+    /// Every request comes this much later.
+    LateRequests(Duration),
+    /// What is posted is garbled.
+    GarbledPosts,
 }
 
 /// A wire to one program. Cut when dropped.
@@ -112,33 +118,65 @@ async fn carry(near: TcpStream, port: SocketAddr, harm: Harm) -> std::io::Result
             let whole = format!("{head}content-length: {length}\r\n\r\n{NONSENSE}");
             answer(from_near, to_near, whole.as_bytes()).await
         }
-        Harm::None => between(from_near, to_near, port, Duration::ZERO).await,
-        Harm::Late(by) => between(from_near, to_near, port, by).await,
+        Harm::None => between(from_near, to_near, port, (AsItIs, AsItIs)).await,
+        Harm::Late(by) => between(from_near, to_near, port, (AsItIs, Later(by))).await,
+        Harm::LateRequests(by) => between(from_near, to_near, port, (Later(by), AsItIs)).await,
+        Harm::GarbledPosts => between(from_near, to_near, port, (Garbled, AsItIs)).await,
     }
+}
+
+/// How bytes are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    AsItIs,
+    Later(Duration),
+    Garbled,
 }
 
 async fn between(
     from_near: OwnedReadHalf,
     to_near: OwnedWriteHalf,
     port: SocketAddr,
-    later: Duration,
+    (there, back): (Passing, Passing),
 ) -> std::io::Result<()> {
     let (from_far, to_far) = TcpStream::connect(port).await?.into_split();
     tokio::select! {
-        ended = pass_on(from_near, to_far, Duration::ZERO) => ended,
-        ended = pass_on(from_far, to_near, later) => ended,
+        ended = pass_on(from_near, to_far, there) => ended,
+        ended = pass_on(from_far, to_near, back) => ended,
     }
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, later: Duration) -> std::io::Result<()> {
-    let mut bytes = vec![0; CHUNK];
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, how: Passing) -> std::io::Result<()> {
+    let (mut bytes, mut posting) = (vec![0; CHUNK], false);
     loop {
         let count = from.read(&mut bytes).await?;
         if count == 0 {
             return to.shutdown().await;
         }
-        tokio::time::sleep(later).await;
+        match how {
+            AsItIs => {}
+            Later(by) => tokio::time::sleep(by).await,
+            Garbled => garble(&mut bytes[..count], &mut posting),
+        }
         to.write_all(&bytes[..count]).await?;
+    }
+}
+
+/// Garbles the body of what is posted, at its length. `posting` says whether the bytes go on with a request that posts, and is kept.
+fn garble(bytes: &mut [u8], posting: &mut bool) {
+    let body = if bytes.starts_with(b"GET ") {
+        *posting = false;
+        bytes.len()
+    } else if bytes.starts_with(b"POST ") {
+        *posting = true;
+        bytes.windows(4).position(|end| end == b"\r\n\r\n").map_or(bytes.len(), |end| end + 4)
+    } else if *posting {
+        0
+    } else {
+        bytes.len()
+    };
+    for byte in bytes[body..].iter_mut().filter(|byte| **byte == b'a') {
+        *byte = b'b';
     }
 }
 
@@ -169,7 +207,7 @@ mod tests {
     async fn program() -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let router = Router::new().route("/", get(async || "as it is"));
+        let router = Router::new().route("/", get(async || "as it is").post(async |said: String| said));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         port
     }
@@ -192,6 +230,15 @@ mod tests {
         assert_eq!(ask().await.unwrap(), "as it is");
         assert!(from.elapsed() >= late);
 
+        wire.set(Harm::LateRequests(late));
+        let from = Instant::now();
+        assert_eq!(ask().await.unwrap(), "as it is");
+        assert!(from.elapsed() >= late);
+        wire.set(Harm::GarbledPosts);
+        assert_eq!(ask().await.unwrap(), "as it is");
+        let post = http_client().post(wire.url.clone()).body("signature: 0xaa");
+        assert_eq!(post.send().await.unwrap().text().await.unwrap(), "signbture: 0xbb");
+
         // A request that hangs ends when the wire is mended, not before.
         wire.set(Harm::Hangs);
         let mut asking =
@@ -200,6 +247,25 @@ mod tests {
         wire.set(Harm::None);
         assert!(asking.await.unwrap().is_err());
         assert_eq!(ask().await.unwrap(), "as it is");
+    }
+
+    #[test]
+    fn only_the_body_of_what_is_posted_is_garbled() {
+        let mut posting = false;
+        let mut garbled = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            garble(&mut bytes, &mut posting);
+            String::from_utf8(bytes).unwrap()
+        };
+        for (text, expected) in [
+            ("GET /a HTTP/1.1\r\n\r\n", "GET /a HTTP/1.1\r\n\r\n"),
+            ("POST /a HTTP/1.1\r\n\r\na", "POST /a HTTP/1.1\r\n\r\nb"),
+            ("ca", "cb"),
+            ("GET /a HTTP/1.1\r\n", "GET /a HTTP/1.1\r\n"),
+            ("a: a\r\n\r\n", "a: a\r\n\r\n"),
+        ] {
+            assert_eq!(garbled(text), expected);
+        }
     }
 
     #[tokio::test]

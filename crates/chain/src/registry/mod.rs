@@ -7,9 +7,10 @@
 //! | [`state`] | the contracts' state after a block, a fold over the events; who is opted in by it |
 //! | [`history`] | the fold over blocks: undo, what was decided at the end of each epoch |
 //! | `checkpoint` | a file to go on from after a restart |
+//! | `view` | what is known, for whoever asks, and its metrics |
 //! | `follow` | the shell: asks an execution client, block by block near the head, by ranges before that |
 //!
-//! All but the last two are pure. What the node says of logs is believed, as far as it fits together: a caller who
+//! All but `checkpoint` and the last two are pure. What the node says of logs is believed, as far as it fits together: a caller who
 //! doubts the node runs another.
 //!
 //! **The reference-block rule.** For the proposers of epoch E + 1 those count who are opted in by the state after the
@@ -22,8 +23,10 @@ mod follow;
 pub mod history;
 mod keys;
 pub mod state;
+mod view;
 
 pub use event::{Contracts, Event};
-pub use follow::{Figures, Follower, RegistryConfig, RegistryError, RegistryView, Standing};
+pub use follow::{Follower, RegistryConfig, RegistryError};
 pub use history::{BlockEvents, History, Misfit, Rules};
 pub use state::{BlockRef, Escrow, Operator, OptIn, OptedIn, OptedInOperator, Rollup, State, Terms};
+pub use view::{Figures, RegistryView, Standing};

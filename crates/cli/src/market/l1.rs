@@ -186,11 +186,7 @@ fn judge(
     let mut window = None;
     if let Some(key) = &proposer {
         let earlier = proposers.iter().filter(|(of, _)| *of < slot);
-        let known: Option<Vec<(Slot, bool)>> =
-            earlier.map(|(of, key)| Some((*of, is_opted_in(*of, key)?))).collect();
-        let previous =
-            known.map(|known| known.iter().rev().find(|(_, opted_in)| *opted_in).map(|(of, _)| *of));
-        window = previous.and_then(|previous| timing.window(slot, previous));
+        window = before(earlier, is_opted_in).and_then(|previous| timing.window(slot, previous));
         if !now.contains(key) {
             findings.push(Finding::Differs {
                 what: "the proposer of the slot that is sold",
@@ -212,6 +208,19 @@ fn judge(
         proposer_operator: proposer.map(|key| now.operator_of(&key).map(operator)),
         findings,
     }
+}
+
+/// The last sequencing slot of these, if there is one. None if it cannot be told: a later one might be it, for all that is known.
+fn before<'a>(
+    proposers: impl DoubleEndedIterator<Item = &'a (Slot, BlsPublicKey)>,
+    is_opted_in: impl Fn(Slot, &BlsPublicKey) -> Option<bool>,
+) -> Option<Option<Slot>> {
+    for (slot, key) in proposers.rev() {
+        if is_opted_in(*slot, key)? {
+            return Some(Some(*slot));
+        }
+    }
+    Some(None)
 }
 
 #[cfg(test)]
@@ -272,10 +281,14 @@ mod tests {
         assert_eq!(facts.proposer_operator, Some(Some(operator(1))));
         assert_eq!(facts.findings, []);
 
-        // What is not known of the epoch before leaves the window to the relay, and nothing else.
-        let now_only = |of: Slot, key: &BlsPublicKey| (of.0 >= 32 * 40).then(|| set.contains(key));
-        let partly = judge(&TIMING, slot, &proposers, now_only, &set, None);
-        assert_eq!(partly, Facts { window: None, ..facts });
+        // The slot before decides the window. What is not known further back does not bear on it; what is not known since
+        // leaves the window to the relay, and nothing else.
+        for (known_from, window) in [(slot.0 - 10, facts.window), (slot.0 - 9, None)] {
+            let known = |of: Slot, key: &BlsPublicKey| (of.0 >= known_from).then(|| set.contains(key));
+            let partly = judge(&TIMING, slot, &proposers, known, &set, None);
+            assert_eq!((partly.window, &partly.operators), (window, &facts.operators), "{known_from}");
+            assert_eq!((partly.proposer, partly.findings), (facts.proposer, vec![]));
+        }
         let nothing = judge(&TIMING, slot, &[], by_set, &set, None);
         assert_eq!((nothing.proposer, nothing.window, nothing.proposer_operator), (None, None, None));
 

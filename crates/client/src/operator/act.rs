@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolValue;
-use earnest_bindings::{OrderingMarket, Registry};
+use earnest_bindings::{OrderingMarket, Registry, deploy::Addresses};
 use earnest_protocol::{registry::RegistrationTree, signing::EARNEST_SIGNING_ID, sol};
 
 use crate::l1_account::Call;
@@ -20,6 +20,13 @@ pub struct Contracts {
     pub slasher: Address,
     /// The OrderingMarket, if there is one.
     pub market: Option<Address>,
+}
+
+impl From<&Addresses> for Contracts {
+    fn from(addresses: &Addresses) -> Self {
+        let Addresses { registry, ordering_slasher, ordering_market, .. } = *addresses;
+        Self { registry, slasher: ordering_slasher, market: Some(ordering_market) }
+    }
 }
 
 /// Something that an operator does, one transaction each. Amounts in wei.

@@ -1,12 +1,12 @@
 //! The keys and configurations of a devnet's roles.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use alloy_primitives::hex;
 use earnest_bindings::deploy::Addresses;
 use earnest_builder_types::{BlsPublicKey, bls};
 use earnest_protocol::{
-    registry::{RegistrationTree, SignedRegistration},
+    registry::RegistrationTree,
     signing::{EcdsaSecret, Network as Signing},
 };
 use earnest_signer::KeyFile;
@@ -14,8 +14,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{NetworkError, NetworkOptions, contracts::HORIZON_SECONDS, io_error};
-use crate::{anvil::AnvilNode, validator::interop_key};
+use super::{NetworkError, NetworkOptions, io_error};
+use crate::{
+    anvil::AnvilNode,
+    contracts::{HORIZON_SECONDS, registrations},
+    validator::interop_key,
+};
 
 /// Epochs from the reference block's to the one before the proposers' own: the least that there may be.
 pub(super) const OPTIN_DELAY: u64 = 1;
@@ -55,7 +59,7 @@ pub(super) struct Operator {
     /// All validators behind its sidecar.
     pub(super) validators: Vec<bls::SecretKey>,
     /// The consent of those that are opted in; none if nobody is.
-    pub(super) registrations: Option<RegistrationTree>,
+    pub(super) registrations: Option<Arc<RegistrationTree>>,
 }
 
 impl Keys {
@@ -109,12 +113,8 @@ impl Operator {
         };
         let opted_in = keys(&mut owned().filter(|(index, _)| *index < options.opted_in));
         let owner = EcdsaSecret::random();
-        let signed: Vec<SignedRegistration> = opted_in
-            .iter()
-            .map(|key| SignedRegistration::sign(owner.address(), key, network).map_err(|error| wrong(&error)))
-            .collect::<Result<_, _>>()?;
         let registrations =
-            RegistrationTree::of_signed(&signed, owner.address()).map_err(|error| wrong(&error))?;
+            registrations(owner.address(), &opted_in, network).map_err(|error| wrong(&error))?;
         Ok(Self {
             place: usize::try_from(place).map_err(|error| wrong(&error))?,
             committer: EcdsaSecret::random(),

@@ -10,6 +10,7 @@
 
 mod admission;
 mod clearing;
+mod finding;
 mod price;
 mod record;
 mod sale;
@@ -18,11 +19,12 @@ mod verify;
 
 pub use admission::{BidFault, BidKind, BidTerms, Operator, admit, admit_signed};
 pub use clearing::{Clearing, MatchFault, NamedBid, Won, award, check_match, clear};
+pub use finding::Finding;
 pub use record::{
     AuctionOutcome, AuctionRecord, AuctionStatus, Exclusion, HeldAck, MarketRollups, PublishedBid,
 };
 pub use sale::{Lot, Sale};
-pub use verify::{Finding, Public, Unshown, Verdict, verify_auction};
+pub use verify::{Public, Unshown, Verdict, verify_auction};
 
 /// Most rollups that sell one slot at one relay.
 pub const MAX_ROLLUPS: usize = 16;

@@ -1,7 +1,8 @@
 //! Constraints on an L1 block, and the relay's word on whether it holds them (design §4, §5).
 
 use super::{
-    CommitmentType, InclusionPayload, Object, ObjectError, closed_set, mirror, pubkey_from_sol, pubkey_to_sol,
+    CommitmentType, InclusionPayload, Object, ObjectError, closed_set, mirror, named_in_json,
+    pubkey_from_sol, pubkey_to_sol,
 };
 use crate::{
     Slot, integer,
@@ -121,24 +122,7 @@ closed_set! {
     }
 }
 
-impl Serialize for ConstraintStatus {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::Held => "held",
-            Self::Dropped => "dropped",
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for ConstraintStatus {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "held" => Ok(Self::Held),
-            "dropped" => Ok(Self::Dropped),
-            other => Err(serde::de::Error::unknown_variant(other, &["held", "dropped"])),
-        }
-    }
-}
+named_in_json!(ConstraintStatus { Held = "held", Dropped = "dropped" });
 
 /// A relay's word on constraints that it had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

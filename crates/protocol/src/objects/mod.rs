@@ -148,5 +148,28 @@ macro_rules! closed_set {
 }
 pub(crate) use closed_set;
 
+/// In JSON one of these names, and nothing else.
+macro_rules! named_in_json {
+    ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(match self {
+                    $(Self::$variant => $text,)*
+                })
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                match <String as serde::Deserialize>::deserialize(deserializer)?.as_str() {
+                    $($text => Ok(Self::$variant),)*
+                    other => Err(serde::de::Error::unknown_variant(other, &[$($text),*])),
+                }
+            }
+        }
+    };
+}
+pub(crate) use named_in_json;
+
 #[cfg(test)]
 mod tests;

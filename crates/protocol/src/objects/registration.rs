@@ -1,6 +1,6 @@
 //! What validators and rollups register (design §2, §3).
 
-use super::{closed_set, mirror};
+use super::{closed_set, mirror, named_in_json};
 use crate::{
     RollupId, Wei, integer,
     signing::{Message, MessageType, Signed, SigningError, sol_root},
@@ -39,24 +39,7 @@ closed_set! {
     }
 }
 
-impl Serialize for Policy {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match self {
-            Self::Fcfs => "fcfs",
-            Self::PriorityFee => "priority_fee",
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Policy {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "fcfs" => Ok(Self::Fcfs),
-            "priority_fee" => Ok(Self::PriorityFee),
-            other => Err(serde::de::Error::unknown_variant(other, &["fcfs", "priority_fee"])),
-        }
-    }
-}
+named_in_json!(Policy { Fcfs = "fcfs", PriorityFee = "priority_fee" });
 
 /// A rollup's terms, as the RollupRegistry holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! MissedWindow: accusations, answers by what the relay held, rebuttals, and the end.
 
+mod answer;
+
 use super::{
     CLOCK, Case, Pen, ROLLUP, SLOT, START,
     cases::{ORDERING, charge, charge_of, write},
@@ -7,21 +9,20 @@ use super::{
     pen::{envelope, foreign_pens, relay_pen},
 };
 use crate::examples::{self, hash};
-use alloy_consensus::{
-    SignableTransaction, TxEip1559, TxEip2930, TxEnvelope, TxLegacy, transaction::RlpEcdsaEncodableTx,
-};
-use alloy_eips::{eip2718::Encodable2718, eip2930::AccessListItem};
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
+use alloy_consensus::{TxEip2930, TxLegacy};
+use alloy_eips::eip2930::AccessListItem;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_sol_types::SolValue;
+use answer::{Answer, dropped, raw};
 use earnest_protocol::{
     RollupId, Slot,
     evidence::{AnswerFault, Charge, Facts, Fault, Judge, Penalty, Reason, Status, Times},
-    inbox, merkle,
+    inbox,
     objects::{
-        BundleCommitment, CommitmentKind, Constraint, ConstraintReceipt, ConstraintStatus,
-        ConstraintsMessage, Leg, Object, OrderingCommitment, SignedCommitment,
+        BundleCommitment, CommitmentKind, Constraint, ConstraintStatus, Leg, Object, OrderingCommitment,
+        SignedCommitment,
     },
-    signing::{EARNEST_SIGNING_ID, EcdsaSecret, MessageType, sol_root},
+    signing::EARNEST_SIGNING_ID,
     sol,
 };
 
@@ -59,152 +60,6 @@ fn accusation() -> Charge {
 
 fn txs() -> Vec<Bytes> {
     [40usize, 120, 33].iter().zip(1u8..).map(|(size, fill)| vec![fill; *size].into()).collect()
-}
-
-/// Signs an L1 transaction as the gateway's account.
-fn raw<T: SignableTransaction<Signature> + RlpEcdsaEncodableTx>(tx: T) -> Bytes
-where
-    TxEnvelope: From<alloy_consensus::Signed<T>>,
-{
-    let account = EcdsaSecret::from_bytes(&[0x66; 32]).unwrap();
-    let signature = account.sign(tx.signature_hash()).unwrap();
-    let signature = Signature::from_raw(signature.as_slice()).unwrap();
-    TxEnvelope::from(tx.into_signed(signature)).encoded_2718().into()
-}
-
-/// The parts of an answer: each right, to be changed one by one.
-#[derive(Clone)]
-struct Answer {
-    txs: Vec<Bytes>,
-    seal: OrderingCommitment,
-    seal_pen: Pen,
-    with_authority: bool,
-    /// What becomes of the call's input.
-    input: fn(Bytes) -> Bytes,
-    tx: TxEip1559,
-    /// What becomes of the L1 transaction.
-    raw: fn(TxEip1559) -> Bytes,
-    constraint: fn(Constraint) -> Constraint,
-    slot: Slot,
-    before: usize,
-    index: u64,
-    receivers: usize,
-    message: fn(&mut ConstraintsMessage),
-    receipt: ConstraintReceipt,
-    receipt_status: Option<u8>,
-    receipt_hash: Option<B256>,
-    relay: Pen,
-}
-
-impl Answer {
-    fn good() -> Self {
-        let txs = txs();
-        let hashes: Vec<B256> = txs.iter().map(keccak256).collect();
-        Self {
-            seal: OrderingCommitment {
-                number: 6,
-                first_index: u32::try_from(txs.len()).unwrap(),
-                tx_count: 0,
-                tx_root: merkle::root(0, &hashes),
-                kind: SegmentSeal,
-                ..ordering()
-            },
-            txs,
-            seal_pen: Pen::default(),
-            with_authority: false,
-            input: |input| input,
-            tx: TxEip1559 {
-                chain_id: super::NETWORK.chain_id,
-                nonce: 3,
-                gas_limit: 1_000_000,
-                max_fee_per_gas: 30_000_000_000,
-                max_priority_fee_per_gas: 1_000_000_000,
-                to: TxKind::Call(judge().inbox),
-                ..TxEip1559::default()
-            },
-            raw,
-            constraint: |constraint| constraint,
-            slot: SLOT,
-            before: 0,
-            index: 0,
-            receivers: 0,
-            message: |_| {},
-            receipt: ConstraintReceipt {
-                slot: SLOT,
-                constraints_hash: B256::ZERO,
-                received_at_ms: START * 1_000 - 5_000,
-                status: ConstraintStatus::Held,
-            },
-            receipt_status: None,
-            receipt_hash: None,
-            relay: relay_pen(),
-        }
-    }
-
-    fn changed(change: impl FnOnce(&mut Self)) -> Self {
-        let mut answer = Self::good();
-        change(&mut answer);
-        answer
-    }
-
-    fn message(&self) -> ConstraintsMessage {
-        let signed = SignedCommitment::try_from(self.seal_pen.sign(&self.seal)).unwrap();
-        let authority = self.with_authority.then(|| examples::authority(&super::NETWORK));
-        let input = inbox::encode_submit(&self.txs, &signed, authority.as_ref()).unwrap();
-        let tx = TxEip1559 { input: (self.input)(input), ..self.tx.clone() };
-        let constraint = (self.constraint)(Constraint::inclusion(self.slot, (self.raw)(tx)));
-        let filler = Constraint { constraint_type: 0x77, payload: Bytes::from_static(b"other") };
-        let mut constraints = vec![filler; self.before];
-        constraints.push(constraint);
-        let mut message = ConstraintsMessage {
-            proposer: examples::proposer().public_key(),
-            delegate: examples::delegate().public_key(),
-            slot: SLOT,
-            constraints,
-            receivers: vec![examples::proposer().public_key(); self.receivers],
-        };
-        (self.message)(&mut message);
-        message
-    }
-
-    fn hash(&self) -> B256 {
-        self.message().hash().unwrap()
-    }
-
-    fn receipt(&self) -> sol::SignedConstraintReceipt {
-        let constraints_hash = self.receipt_hash.unwrap_or_else(|| self.hash());
-        let mut receipt =
-            sol::ConstraintReceipt::from(&ConstraintReceipt { constraints_hash, ..self.receipt.clone() });
-        if let Some(status) = self.receipt_status {
-            receipt.status = status;
-        }
-        sign_receipt(receipt, &self.relay)
-    }
-
-    fn encoded(&self) -> Bytes {
-        let message = self.message().to_sol().unwrap();
-        sol::ConstraintAnswer { message, index: U256::from(self.index), receipt: self.receipt() }
-            .abi_encode()
-            .into()
-    }
-}
-
-fn sign_receipt(receipt: sol::ConstraintReceipt, pen: &Pen) -> sol::SignedConstraintReceipt {
-    let signature = pen.signature(sol_root(MessageType::ConstraintReceipt, &receipt));
-    let (signing_id, nonce) = pen.form();
-    sol::SignedConstraintReceipt { receipt, nonce, signingId: signing_id, signature }
-}
-
-/// The relay's word that it dropped what `answer` stands on, changed and signed as given.
-fn dropped(answer: &Answer, change: impl FnOnce(&mut sol::ConstraintReceipt), pen: &Pen) -> Bytes {
-    let mut receipt = sol::ConstraintReceipt {
-        slot: SLOT.0,
-        constraintsHash: answer.hash(),
-        receivedAtMs: START * 1_000 - 5_000,
-        status: 1,
-    };
-    change(&mut receipt);
-    sign_receipt(receipt, pen).abi_encode().into()
 }
 
 fn accusations() -> Vec<Case> {
