@@ -4,7 +4,7 @@ use crate::{
     api,
     bids::{Book, Limits, Sealer},
     builders::Builders,
-    config::Config,
+    config::{Bounds, Config},
     cutoff_task, delivery,
     duties::Duties,
     feed::Feed,
@@ -27,8 +27,8 @@ use earnest_chain::{
     registry::{Follower, Standing},
 };
 use earnest_http::{
-    BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
-    telemetry,
+    BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, affordable, operation_router,
+    serve, telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
@@ -167,7 +167,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     let tasks = Supervisor::new(&shutdown);
     tasks.spawn("writable", ledger.clone().watch(tasks.token()));
     let bounds = config.bounds;
-    let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
+    let (streams, per_client) = (streams_of(&bounds), bounds.streams_per_client);
     let l1 = l1(&config, ecdsa.address(), clock, timing, &tasks, &health)?;
     let relay = Arc::new(Relay {
         l1,
@@ -246,6 +246,15 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     }
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+/// Streams at once: half of the connections are left to those who ask and go.
+fn streams_of(bounds: &Bounds) -> usize {
+    let most = affordable(bounds.connections) / 2;
+    if bounds.streams > most {
+        tracing::warn!(bounds.streams, most, "streams may take half of the connections at most");
+    }
+    bounds.streams.min(most)
 }
 
 /// Who says what stands on L1: the contracts if a Registry is configured, else the lists.

@@ -58,7 +58,7 @@ async fn round(relay: &Arc<Relay>, told: &mut Told) -> bool {
         if now_ms < terms.window.close_ms {
             if told.opened.insert(slot) {
                 let rollups = terms.sale.lots().iter().map(|lot| lot.rollup_id).collect();
-                relay.news.tell(OrderingEvent::AuctionOpened { slot, window: terms.window, rollups });
+                relay.news.tell(&OrderingEvent::AuctionOpened { slot, window: terms.window, rollups });
             }
             continue;
         }
@@ -102,7 +102,7 @@ fn tell(relay: &Relay, slots: &[SequencingSlot], told: &mut Told) {
     told.lookahead.retain(|one| one.slot.0 >= current);
     if lookahead != told.lookahead {
         told.lookahead.clone_from(&lookahead);
-        relay.news.tell(OrderingEvent::Lookahead(lookahead));
+        relay.news.tell(&OrderingEvent::Lookahead(lookahead));
     }
     let now_ms = relay.now_ms();
     let sealed = slots.iter().filter_map(|of| of.window).filter(|window| window.seal_ms <= now_ms);
@@ -110,7 +110,7 @@ fn tell(relay: &Relay, slots: &[SequencingSlot], told: &mut Told) {
     // Those that ended before the relay was up are no news.
     if let Some(before) = told.sealed {
         for Window { slot, seal_ms, .. } in sealed.filter(|window| window.slot > before) {
-            relay.news.tell(OrderingEvent::Sealed { slot, seal_ms });
+            relay.news.tell(&OrderingEvent::Sealed { slot, seal_ms });
         }
     }
     told.sealed = told.sealed.max(last).or(Some(Slot(0)));
