@@ -161,9 +161,10 @@ pub struct Bounds {
     pub received_bids: usize,
     /// Of them, those of one slot: later ones are not shown. Default 5,000.
     pub received_per_slot: usize,
-    /// Connections at once. Default 4,096.
+    /// Connections at once; fewer if the process may open too few files. Default 4,096.
     pub connections: usize,
-    /// Streams open at once. Default 512.
+    /// Streams open at once, a third of them of each kind: top bids, constraints, events. At most half of the connections.
+    /// Default 512.
     pub streams: usize,
     /// Of them, those of one client. Default 8.
     pub streams_per_client: usize,

@@ -7,10 +7,16 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use std::{convert::Infallible, time::Duration};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::{
+        Semaphore,
+        broadcast::{
+            Receiver,
+            error::{RecvError, TryRecvError},
+        },
+    },
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 /// Silence after which a comment shows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+/// Bytes of frames from which no more are put together.
+const GATHERED: usize = 8 << 10;
 
 /// An event as it is sent. Neither part has line breaks.
 pub(crate) fn frame(name: &str, data: &str) -> Bytes {
@@ -28,49 +36,92 @@ pub(crate) fn frame(name: &str, data: &str) -> Bytes {
 /// `dropped`: a reader that fell further behind than the channel is long is told `lagged`. Nothing is kept for a reader but
 /// what is on its way to it.
 pub(crate) fn answer<T: Clone + Send + 'static>(
-    (kind, place): (Kind, Place),
+    place: Place,
     past: Vec<Bytes>,
     live: Receiver<T>,
     shutdown: CancellationToken,
     lagged: &'static str,
     pick: impl Fn(T) -> Option<Bytes> + Send + 'static,
 ) -> Response {
-    let live = follow(kind, live, shutdown, lagged, pick);
+    let live = follow(Listener { kind: place.kind(), turns: place.turns(), live, shutdown, lagged, pick });
     let frames = stream::iter(past).chain(live).map(move |frame| {
         // Held until the connection is done with.
         let _ = &place;
         Ok::<_, Infallible>(frame)
     });
-    let head = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
+    // Who was dropped holds no connection.
+    let head = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache"), (CONNECTION, "close")];
     (head, Body::from_stream(frames)).into_response()
 }
 
-fn follow<T: Clone + Send + 'static>(
+/// One reader of what is live.
+struct Listener<T, P> {
     kind: Kind,
+    turns: Arc<Semaphore>,
     live: Receiver<T>,
     shutdown: CancellationToken,
     lagged: &'static str,
-    pick: impl Fn(T) -> Option<Bytes> + Send + 'static,
-) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold(Some((live, shutdown, pick)), move |state| async move {
-        let (mut live, shutdown, pick) = state?;
+    pick: P,
+}
+
+/// Why the relay ends a stream.
+#[derive(Debug, Clone, Copy)]
+enum Dropped {
+    Slow,
+    Stopping,
+}
+
+impl<T: Clone, P: Fn(T) -> Option<Bytes>> Listener<T, P> {
+    /// What is to be sent next, or why nothing more is.
+    async fn next(&mut self) -> Result<Bytes, Dropped> {
         loop {
             let received = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => Err(RecvError::Closed),
-                received = live.recv() => received,
-                () = sleep(KEEP_ALIVE) => return Some((COMMENT, Some((live, shutdown, pick)))),
+                () = self.shutdown.cancelled() => Err(RecvError::Closed),
+                received = self.live.recv() => received,
+                () = sleep(KEEP_ALIVE) => return Ok(COMMENT),
             };
-            match received {
-                Ok(told) => {
-                    if let Some(frame) = pick(told) {
-                        return Some((frame, Some((live, shutdown, pick))));
-                    }
-                }
-                Err(RecvError::Lagged(_)) => return Some((dropped(kind, "slow", lagged), None)),
-                Err(RecvError::Closed) => {
-                    return Some((dropped(kind, "stopping", "the relay is stopping"), None));
-                }
+            let first = received.map_err(|error| match error {
+                RecvError::Lagged(_) => Dropped::Slow,
+                RecvError::Closed => Dropped::Stopping,
+            })?;
+            // All readers are woken at once. Those that go on to write are few at any time, so that what else is to be done,
+            // such as a header, comes between them and not behind them all.
+            let _turn = Arc::clone(&self.turns).acquire_owned().await;
+            let first = (self.pick)(first);
+            if let Some(frames) = self.gather(first)? {
+                return Ok(frames);
+            }
+        }
+    }
+
+    /// A frame with those that came meanwhile, which are sent as one.
+    fn gather(&mut self, first: Option<Bytes>) -> Result<Option<Bytes>, Dropped> {
+        let mut frames: Vec<Bytes> = first.into_iter().collect();
+        while frames.iter().map(Bytes::len).fold(0, usize::saturating_add) < GATHERED {
+            match self.live.try_recv() {
+                Ok(told) => frames.extend((self.pick)(told)),
+                Err(TryRecvError::Lagged(_)) => return Err(Dropped::Slow),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        if frames.len() > 1 {
+            return Ok(Some(frames.concat().into()));
+        }
+        Ok(frames.pop())
+    }
+}
+
+fn follow<T: Clone + Send + 'static, P: Fn(T) -> Option<Bytes> + Send + 'static>(
+    listener: Listener<T, P>,
+) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(Some(listener), async |listener| {
+        let mut listener = listener?;
+        match listener.next().await {
+            Ok(frames) => Some((frames, Some(listener))),
+            Err(Dropped::Slow) => Some((dropped(listener.kind, "slow", listener.lagged), None)),
+            Err(Dropped::Stopping) => {
+                Some((dropped(listener.kind, "stopping", "the relay is stopping"), None))
             }
         }
     })
@@ -92,8 +143,13 @@ mod tests {
         sender: &broadcast::Sender<u32>,
         shutdown: &CancellationToken,
     ) -> std::pin::Pin<Box<impl Stream<Item = Bytes> + use<>>> {
-        let pick = |number: u32| number.is_multiple_of(2).then(|| frame("number", &number.to_string()));
-        Box::pin(follow(Kind::Events, sender.subscribe(), shutdown.clone(), "too slow", pick))
+        let turns = Arc::new(Semaphore::new(1));
+        let (live, shutdown) = (sender.subscribe(), shutdown.clone());
+        Box::pin(follow(Listener { kind: Kind::Events, turns, live, shutdown, lagged: "too slow", pick }))
+    }
+
+    fn pick(number: u32) -> Option<Bytes> {
+        number.is_multiple_of(2).then(|| frame("number", &number.to_string()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -107,6 +163,10 @@ mod tests {
         assert_eq!(frames.next().await.unwrap(), COMMENT, "after ten seconds");
         sender.send(4).unwrap();
         assert_eq!(frames.next().await.unwrap(), "event: number\ndata: 4\n\n");
+        sender.send(6).unwrap();
+        sender.send(8).unwrap();
+        let both = "event: number\ndata: 6\n\nevent: number\ndata: 8\n\n";
+        assert_eq!(frames.next().await.unwrap(), both, "as one");
         shutdown.cancel();
         assert_eq!(frames.next().await.unwrap(), "event: dropped\ndata: the relay is stopping\n\n");
         assert_eq!(frames.next().await, None);

@@ -1,9 +1,12 @@
-//! Streams that are open: in all, of each kind, and of each client.
+//! Streams that are open: of each kind, and of each client.
 
 use earnest_http::{ApiError, ClientStream, ClientStreams, LimitConfig};
 use http::{HeaderMap, StatusCode};
 use std::{net::IpAddr, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Readers of events that are sent something at once.
+const TURNS: usize = 4;
 
 /// What a stream tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,10 @@ impl Kind {
 /// Places for streams.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    all: Arc<Semaphore>,
     top_bids: Arc<Semaphore>,
     constraints: Arc<Semaphore>,
     events: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     clients: ClientStreams,
 }
 
@@ -41,8 +44,21 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 pub(crate) struct Place {
     kind: Kind,
-    _permits: [OwnedSemaphorePermit; 2],
+    turns: Arc<Semaphore>,
+    _permit: OwnedSemaphorePermit,
     _client: ClientStream,
+}
+
+impl Place {
+    /// What its stream tells.
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Turns at sending to readers, which all streams share.
+    pub(crate) fn turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.turns)
+    }
 }
 
 impl Drop for Place {
@@ -52,16 +68,15 @@ impl Drop for Place {
 }
 
 impl Streams {
-    /// At most `most` streams, `per_client` of each client, and half of all of one kind: however many listen to events,
-    /// builders still hear of bids and of constraints.
+    /// At most `most` streams, a third of them of each kind, and `per_client` of each client: however many listen to
+    /// events, builders still hear of bids and of constraints.
     pub(crate) fn new(most: usize, per_client: usize, clients: LimitConfig) -> Self {
-        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let of_kind = most.div_ceil(2);
+        let places = || Arc::new(Semaphore::new(most.div_ceil(3).min(Semaphore::MAX_PERMITS)));
         Self {
-            all: places(most),
-            top_bids: places(of_kind),
-            constraints: places(of_kind),
-            events: places(of_kind),
+            top_bids: places(),
+            constraints: places(),
+            events: places(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             clients: ClientStreams::new(per_client, clients),
         }
     }
@@ -69,7 +84,7 @@ impl Streams {
     /// Takes a place.
     ///
     /// # Errors
-    /// `too_many_streams`: 429 if the client has as many as it may, 503 if all places are taken, or all of the kind. The
+    /// `too_many_streams`: 429 if the client has as many as it may, 503 if all places of the kind are taken. The
     /// connection ends with that: those who are turned away hold none.
     pub(crate) fn open(&self, kind: Kind, peer: IpAddr, headers: &HeaderMap) -> Result<Place, ApiError> {
         let client = self.clients.open(peer, headers).map_err(ApiError::closing)?;
@@ -78,19 +93,14 @@ impl Streams {
             Kind::Constraints => &self.constraints,
             Kind::Events => &self.events,
         };
-        let take = |places: &Arc<Semaphore>, message| {
-            Arc::clone(places).try_acquire_owned().map_err(|_| {
-                ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
-                    .retry_after(5)
-                    .closing()
-            })
-        };
-        let permits = [
-            take(of_kind, "too many streams of this kind are open; try again later")?,
-            take(&self.all, "too many streams are open; try again later")?,
-        ];
+        let permit = Arc::clone(of_kind).try_acquire_owned().map_err(|_| {
+            let message = "too many streams of this kind are open; try again later";
+            ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
+                .retry_after(5)
+                .closing()
+        })?;
         metrics::gauge!("earnest_relay_streams", "stream" => kind.name()).increment(1);
-        Ok(Place { kind, _permits: permits, _client: client })
+        Ok(Place { kind, turns: Arc::clone(&self.turns), _permit: permit, _client: client })
     }
 }
 
@@ -105,23 +115,18 @@ mod tests {
 
     #[test]
     fn a_crowd_of_one_kind_leaves_the_others_their_places() {
-        let streams = Streams::new(8, 2, LimitConfig::default());
-        let mut crowd: Vec<Place> =
-            [1, 1, 2, 2].map(|client| open(&streams, Kind::Events, client).unwrap()).into();
-        assert_eq!(open(&streams, Kind::Events, 1).unwrap_err(), (429, true));
-        assert_eq!(open(&streams, Kind::Events, 3).unwrap_err(), (503, true), "half of all places");
-        let others = [
-            open(&streams, Kind::Constraints, 3).unwrap(),
-            open(&streams, Kind::TopBids, 3).unwrap(),
-            open(&streams, Kind::Constraints, 4).unwrap(),
-            open(&streams, Kind::TopBids, 4).unwrap(),
-        ];
-        assert_eq!(open(&streams, Kind::TopBids, 5).unwrap_err(), (503, true), "all places");
-        crowd.pop();
-        let again = open(&streams, Kind::Events, 5).unwrap();
-        drop((crowd, others, again));
-        assert_eq!(streams.all.available_permits(), 8);
-        assert_eq!(streams.events.available_permits(), 4);
+        let streams = Streams::new(12, 2, LimitConfig::default());
+        for crowd in [Kind::Events, Kind::Constraints, Kind::TopBids] {
+            let mut readers: Vec<Place> =
+                [1, 1, 2, 2].map(|client| open(&streams, crowd, client).unwrap()).into();
+            assert_eq!(open(&streams, crowd, 1).unwrap_err(), (429, true));
+            assert_eq!(open(&streams, crowd, 3).unwrap_err(), (503, true));
+            for other in [Kind::Events, Kind::Constraints, Kind::TopBids] {
+                assert_eq!(open(&streams, other, 3).is_ok(), other != crowd, "{other:?} beside {crowd:?}");
+            }
+            readers.pop();
+            drop(open(&streams, crowd, 3).unwrap());
+        }
     }
 
     #[test]

@@ -99,5 +99,5 @@ pub(crate) async fn get(
         wanted.filter_map(held_frame).collect()
     };
     let pick = move |news| listener.news(news);
-    Ok(sse::answer((Kind::Constraints, place), past, live, relay.tasks.token(), LAGGED, pick))
+    Ok(sse::answer(place, past, live, relay.tasks.token(), LAGGED, pick))
 }

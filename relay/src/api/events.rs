@@ -49,5 +49,5 @@ pub(crate) async fn get(
     let slots = market::sequencing_slots(&relay);
     let now = OrderingEvent::Lookahead(market::lookahead(&relay, &slots));
     let past = event_frame(&now).into_iter().collect();
-    Ok(sse::answer((Kind::Events, place), past, live, relay.tasks.token(), LAGGED, Some))
+    Ok(sse::answer(place, past, live, relay.tasks.token(), LAGGED, Some))
 }
