@@ -163,9 +163,8 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
 
     let health = Health::new();
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
-    journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
-    tasks.spawn("writable", ledger.clone().watch(tasks.token()));
+    tasks.spawn("writable", ledger.clone().watch(journal_part, tasks.token()));
     let bounds = config.bounds;
     let (streams, per_client) = (streams_of(&bounds), bounds.streams_per_client);
     let l1 = l1(&config, ecdsa.address(), clock, timing, &tasks, &health)?;
@@ -224,7 +223,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("auctions", market::run(Arc::clone(&relay)));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
-    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
     tasks.spawn("meters", meters::run(Arc::clone(&relay)));
     let (watched, token) = (ledger.clone(), tasks.token());

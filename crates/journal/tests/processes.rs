@@ -160,13 +160,12 @@ fn fill_disk(path: &Path) {
     while refused < 400 {
         // Something else takes the room little by little.
         length += random.random_range(0..8_000);
-        let taken = std::fs::write(&other, vec![1; length]);
+        let _ = std::fs::write(&other, vec![1; length]);
         let size = random.random_range(1..=20_000);
         match log.append_owed(None, Batch::record(9, vec![log.head() as u8; size])) {
             Ok(head) => acknowledged = head,
             Err(AppendError::NoSpace { .. }) => {
                 assert!(log.read(0, 1, 0).unwrap().len() == 1 && log.head() == acknowledged, "reads go on");
-                assert!(matches!(log.writable(), Err(AppendError::NoSpace { .. })) || taken.is_ok());
                 refused += 1;
             }
             Err(error) => panic!("{error} with {} bytes free", log.room().unwrap_or_default()),

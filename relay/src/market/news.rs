@@ -52,7 +52,7 @@ mod tests {
         let (mut first, mut second) = (news.listen(), news.listen());
         news.tell(&event);
         let (first, second) = (first.try_recv().unwrap(), second.try_recv().unwrap());
-        assert_eq!(first, "event: sealed\ndata: {\"slot\":\"7\",\"seal_ms\":\"5\"}\n\n");
+        assert_eq!(first, "event: sealed\ndata: {\"seal_ms\":\"5\",\"slot\":\"7\"}\n\n");
         assert_eq!(first.as_ptr(), second.as_ptr(), "encoded once");
     }
 }
