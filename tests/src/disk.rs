@@ -35,7 +35,11 @@ impl Disk {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"), "unshare, or mount, may not do that");
+        assert_eq!(
+            lines.next_line().await.unwrap().as_deref(),
+            Some("ready"),
+            "unshare, or mount, may not do that"
+        );
         Self { path, holder }
     }
 

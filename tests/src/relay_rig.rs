@@ -131,7 +131,11 @@ impl Rig {
         self
     }
 
-    fn configure(&self, change: impl FnOnce(&mut Config)) {
+    /// Changes the configuration that the relay starts with next.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&self, change: impl FnOnce(&mut Config)) {
         let text = std::fs::read_to_string(&self.config).unwrap();
         let mut config: Config = toml::from_str(&text).unwrap();
         change(&mut config);
@@ -160,8 +164,7 @@ impl Rig {
                 // Whose writes may be made to fail: it does not die of that by a signal.
                 None => crate::disk::patient(&earnest()),
             };
-            if let Some(process) =
-                RoleProcess::start_by(command, "relay", &self.config, &self.url, log).await
+            if let Some(process) = RoleProcess::start_by(command, "relay", &self.config, &self.url, log).await
             {
                 return process;
             }
