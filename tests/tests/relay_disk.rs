@@ -188,14 +188,12 @@ async fn a_full_disk_takes_no_bid_and_loses_none() {
     let mut reports = builder.reports();
     says(&rig, true).await;
     let windows = open(&rig, 2).await;
-    let [first, second] = [windows[0], windows[1]];
-    let [one, two] = [first.slot.0, second.slot.0];
+    let (one, last) = (windows[0].slot.0, windows.last().unwrap());
     let held = [place(&rig, bid(&rig, one, 40)).await, place(&rig, bid(&rig, one, 50)).await];
-    let held_second = [place(&rig, bid(&rig, two, 60)).await];
 
     // Below the floor nothing new is taken. What was acknowledged is, and proposers have their blocks.
     disk.leave(Some(FLOOR * 3 / 4)).await;
-    let new = bid(&rig, one, 70);
+    let new = bid(&rig, last.slot.0, 70);
     refused(&rig, &new).await;
     assert_eq!(place(&rig, held[0].bid.clone()).await, held[0], "the same acknowledgement");
     let (status, body) = rig
@@ -218,6 +216,12 @@ async fn a_full_disk_takes_no_bid_and_loses_none() {
     assert_eq!(done.outcome.unwrap().bids.len(), 2);
     verify(&rig, one, &held, "the auction holds").await;
 
+    disk.leave(None).await;
+    says(&rig, true).await;
+    let windows = open(&rig, 1).await;
+    let (second, last) = (windows[0], windows.last().unwrap());
+    let two = second.slot.0;
+    let held_second = [place(&rig, bid(&rig, two, 60)).await];
     // Without any, the second one waits, also over a kill and a start; nothing of it is shown or signed.
     disk.leave(Some(0)).await;
     relay.kill().await;
@@ -225,7 +229,7 @@ async fn a_full_disk_takes_no_bid_and_loses_none() {
     says(&rig, false).await;
     assert_eq!(place(&rig, held_second[0].bid.clone()).await, held_second[0]);
     until("the second close", PATIENCE, async || (now_ms() > second.close_ms).then_some(())).await;
-    refused(&rig, &new.clone()).await;
+    refused(&rig, &bid(&rig, last.slot.0, 70)).await;
     let waiting = record(&rig, two).await.unwrap();
     assert_eq!((waiting.bid_count, waiting.outcome), (1, None));
     disk.leave(None).await;
@@ -251,12 +255,21 @@ async fn a_full_disk_takes_no_bid_and_loses_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_fails_ends_the_relay_and_loses_no_bid() {
-    let rig = Rig::new(6_000, 4).await.with_market(market());
-    // A slot to see it closed, and one to decide it.
-    rig.configure(|config| config.timing.first_refusal = Fraction(1, 1));
+    let rig = Rig::new(8_000, 48).await.with_market(market());
+    // One auction alone, which closes two slots after the chain began. Every write of the relay is for it.
+    let alone = (8..16).map(|slot| (slot, rig.proposer(slot).1.public_key()));
+    let (slot, proposer) = alone
+        .into_iter()
+        .find(|(slot, key)| (1..16).all(|other| other == *slot || rig.proposer(other).1.public_key() != *key))
+        .expect("a proposer of one slot alone");
+    rig.configure(|config| {
+        config.opted_in = vec![proposer];
+        // A slot to see it closed, and one to decide it.
+        config.timing.first_refusal = Fraction(1, 1);
+    });
     let mut relay = rig.relay("0").await;
-    let window = open(&rig, 3).await[0];
-    let slot = window.slot.0;
+    let window = open(&rig, 0).await[0];
+    assert_eq!(window.slot.0, slot);
     let held = [place(&rig, bid(&rig, slot, 40)).await, place(&rig, bid(&rig, slot, 50)).await];
     let ends_by_itself = |status: std::process::ExitStatus, said: String| {
         assert_eq!(status.code(), Some(1), "{said}");
@@ -281,7 +294,7 @@ async fn a_write_that_fails_ends_the_relay_and_loses_no_bid() {
     limit_files(relay.id(), SHORT).await;
     let status = relay.ended().await;
     ends_by_itself(status, relay.log());
-    assert!(now_ms() >= window.close_ms, "it ended by its close");
+    assert!(now_ms() >= window.close_ms, "it ended by its close:\n{}", relay.log());
     relay = rig.relay("close").await;
     let closed = as_far_as(&rig, slot, AuctionStatus::Closed).await;
     assert_eq!(closed.outcome.as_ref().unwrap().bids.len(), 3);
