@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// How many messages of constraints come until the stream ends, and whether that was with a reason.
-    async fn to_the_end(mut self) -> (usize, bool) {
+    async fn read_out(mut self) -> (usize, bool) {
         let mut read = 0;
         while let Some((name, data)) = self.next().await {
             if name == "dropped" {
@@ -261,7 +261,7 @@ async fn a_crowd_of_readers_keeps_nobody_waiting_and_who_is_slow_is_cut() {
     // Who took nothing is told so when it reads at last, or was cut before.
     let (slow_ones, mut told, mut ended) = (slow.len(), 0, JoinSet::new());
     for reader in slow {
-        ended.spawn_on(reader.to_the_end(), aside.handle());
+        ended.spawn_on(reader.read_out(), aside.handle());
     }
     while let Some(end) = ended.join_next().await {
         let (read, was_told) = end.unwrap();

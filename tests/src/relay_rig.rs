@@ -119,15 +119,16 @@ impl Rig {
         self
     }
 
-    /// The same, whose relay has a disk of its own, of so many bytes, and keeps so many free.
+    /// The same, whose relay has a disk of its own, of so many bytes, and keeps so many free. There is no `disk` where the
+    /// system lets nobody mount one.
     ///
     /// # Panics
-    /// If the machine lets nobody mount one.
+    /// If the configuration cannot be written.
     #[must_use]
     pub async fn with_disk(mut self, bytes: u64, floor: u64) -> Self {
         let data = self.folder.path().join("data");
         self.configure(|config| config.free_space_floor = floor);
-        self.disk = Some(Disk::mount(data, bytes).await);
+        self.disk = Disk::mount(data, bytes).await;
         self
     }
 

@@ -242,7 +242,17 @@ fn on_a_full_disk_nothing_is_begun_that_does_not_fit() {
     command.args(["-Urm", "sh", "-c", mounted]).arg(exe).arg(&path).env(ROLE, "fill-disk").env(PATH, &path);
     let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
     let said: Vec<String> = lines(&mut child).collect();
-    assert!(child.wait().unwrap().success(), "{said:?}");
+    let status = child.wait().unwrap();
+    if said.is_empty() && !path.join("lock").exists() && !directory.path().join("disk-moved").exists() {
+        let mounting = ["-Urm", "mount", "-t", "tmpfs", "none", "/mnt"];
+        let may = Command::new("unshare").args(mounting).stderr(Stdio::null()).status();
+        assert!(!may.is_ok_and(|may| may.success()), "{status}");
+        println!(
+            "no leave to mount a disk in a namespace of its own: the size limit of the other test stands for it"
+        );
+        return;
+    }
+    assert!(status.success(), "{said:?}");
     assert!(said.iter().any(|line| line == "goes on"), "{said:?}");
     let last = said.iter().find_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
     let moved = Journal::open(&directory.path().join("disk-moved"), OPTIONS).unwrap();
