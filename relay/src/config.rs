@@ -66,7 +66,8 @@ pub struct Config {
     /// Seconds to wait for a beacon node at the start. Default 60.
     #[serde(default = "default_beacon_wait")]
     pub beacon_wait_secs: u64,
-    /// Bytes that must stay free on the disk of `data_dir`: below, writes answer 503. Default 256 MiB.
+    /// Bytes that must stay free on the disk of `data_dir`: below, nothing new is taken (503), and below half of it no header is
+    /// given out. Default 256 MiB.
     #[serde(default = "default_floor")]
     pub free_space_floor: u64,
 }
