@@ -66,7 +66,8 @@ pub struct Config {
     /// Seconds to wait for a beacon node at the start. Default 60.
     #[serde(default = "default_beacon_wait")]
     pub beacon_wait_secs: u64,
-    /// Bytes that must stay free on the disk of `data_dir`: below, writes answer 503. Default 256 MiB.
+    /// Bytes that must stay free on the disk of `data_dir`: below, nothing new is taken (503), and below half of it no header is
+    /// given out. Default 256 MiB.
     #[serde(default = "default_floor")]
     pub free_space_floor: u64,
 }
@@ -161,9 +162,10 @@ pub struct Bounds {
     pub received_bids: usize,
     /// Of them, those of one slot: later ones are not shown. Default 5,000.
     pub received_per_slot: usize,
-    /// Connections at once. Default 4,096.
+    /// Connections at once; fewer if the process may open too few files. Default 4,096.
     pub connections: usize,
-    /// Streams open at once. Default 512.
+    /// Streams open at once, a third of them of each kind: top bids, constraints, events. At most half of the connections.
+    /// Default 512.
     pub streams: usize,
     /// Of them, those of one client. Default 8.
     pub streams_per_client: usize,

@@ -175,7 +175,7 @@ async fn record(
     }
     // Without its record the promise stands, and the slot is served as if all could be kept.
     match relay.ledger.write_owed(Event::Judged(judged.clone()), vec![]).await {
-        Ok(()) => relay.feed.judged(judged),
+        Ok(()) => relay.feed.judged(&judged),
         Err(error) => {
             tracing::error!(slot, %error, "dropped constraints are not in the journal and stay held");
         }

@@ -5,15 +5,17 @@ use crate::{
     views::Views,
     writable::Writable,
 };
-use earnest_http::ApiError;
+use earnest_http::{ApiError, health::Part};
 use earnest_journal::{AppendError, Batch, Claim, Journal, Log, OpenError, Options, ReadError};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::{convert::Infallible, path::Path, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// Records read at once when folding.
 const FOLD_RECORDS: usize = 1024;
 const FOLD_BYTES: usize = 16 << 20;
+/// Bytes that must be free for a header to be given out, whatever is configured.
+const LEAST_ROOM: u64 = 4 << 20;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +58,15 @@ pub(crate) enum WriteError {
 
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
-        tracing::error!(%error, "not written to the journal");
-        Self::unavailable("the relay cannot write its journal").retry_after(1)
+        let message = if let WriteError::Journal(AppendError::NoSpace { .. }) = error {
+            // Said once in the log, when it begins.
+            tracing::debug!(%error, "not written to the journal");
+            "the relay's disk is full: it takes nothing new"
+        } else {
+            tracing::error!(%error, "not written to the journal");
+            "the relay cannot write its journal"
+        };
+        Self::unavailable(message).retry_after(1)
     }
 }
 
@@ -74,6 +83,8 @@ struct Inner {
     broken: CancellationToken,
     decide: tokio::sync::Mutex<()>,
     writable: Writable,
+    /// Bytes that must stay free for anything new to be written.
+    floor: u64,
 }
 
 impl Ledger {
@@ -95,7 +106,8 @@ impl Ledger {
             }
         }
         let inner = Inner {
-            writable: Writable::new(journal.writable()),
+            writable: Writable::new(journal.room()),
+            floor: options.free_space_floor,
             journal,
             views: RwLock::new(views),
             broken: CancellationToken::new(),
@@ -150,15 +162,46 @@ impl Ledger {
         written.await.map_err(|_| WriteError::Stopped)?
     }
 
-    /// Whether writes are taken, or were a moment ago. Waits for none that is being taken.
+    /// Whether anything new is written, or was a moment ago. Waits for no write that is being taken.
     pub(crate) fn writable(&self) -> Result<(), String> {
-        self.inner.writable.get()
+        let floor = self.inner.floor;
+        match self.inner.writable.room()? {
+            free if free < floor => Err(AppendError::NoSpace { free, floor }.to_string()),
+            _ => Ok(()),
+        }
     }
 
-    /// Keeps known whether writes are taken, until shutdown.
-    pub(crate) async fn watch(self, shutdown: CancellationToken) -> Result<(), Infallible> {
-        let journal = self.inner.journal.clone();
-        self.inner.writable.watch(move || journal.writable(), shutdown).await;
+    /// Bytes free on the journal's disk, as they were a moment ago; 0 if it takes nothing at all.
+    pub(crate) fn room(&self) -> u64 {
+        self.inner.writable.room().unwrap_or_default()
+    }
+
+    /// Keeps known whether writes are taken, and tells the part of the role's health, until shutdown.
+    pub(crate) async fn watch(self, part: Part, shutdown: CancellationToken) -> Result<(), Infallible> {
+        let asked = self.clone();
+        let ask = move || {
+            let room = asked.inner.journal.room();
+            // A write that failed with nobody waiting for it, such as that of the head file behind a record.
+            if matches!(room, Err(AppendError::Failed)) {
+                asked.inner.broken.cancel();
+            }
+            room
+        };
+        let last = Mutex::new(Ok(()));
+        let tell = || {
+            let now = self.writable();
+            let before = std::mem::replace(&mut *last.lock(), now.clone());
+            match now {
+                Ok(()) => part.ready(),
+                Err(_) if before.is_err() => {}
+                Err(error) => {
+                    tracing::error!(error, "the journal takes nothing new");
+                    part.not_ready(error);
+                }
+            }
+        };
+        tell();
+        self.inner.writable.watch(ask, tell, shutdown).await;
         Ok(())
     }
 
@@ -168,9 +211,11 @@ impl Ledger {
         (journal.head(), journal.disk_bytes().unwrap_or_default())
     }
 
-    /// Whether new promises may be made, such as to deliver a header's payload.
+    /// Whether headers may be given out, each of which promises its payload: also while nothing else is taken, until half of
+    /// what is kept free is used. They are one record in a slot, and a proposer without one has a worse block.
     pub(crate) fn may_promise(&self) -> bool {
-        self.writable().is_ok()
+        let floor = (self.inner.floor / 2).max(LEAST_ROOM);
+        self.inner.writable.room().is_ok_and(|free| free >= floor)
     }
 
     /// Ends when the journal takes nothing more. What the disk holds is known again only after a new start.

@@ -45,6 +45,7 @@ mod relay;
 mod rules;
 mod simulation;
 mod spool;
+mod sse;
 mod start;
 mod streams;
 mod submission;

@@ -20,7 +20,7 @@ mod view;
 
 pub(crate) use auctions::{record, result_of};
 pub use config::{ListedEscrow, ListedOperator, MarketConfig};
-pub(crate) use news::{MarketNews, Told};
+pub(crate) use news::{MarketNews, event_frame};
 pub(crate) use refusal::MarketRefusal;
 pub(crate) use schedule::sequencing_slots;
 pub(crate) use taking::{take_bid, take_match};

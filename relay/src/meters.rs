@@ -140,6 +140,8 @@ pub(crate) const METERS: &[Meter] = &[
     gauge("earnest_relay_ready", "1 if the relay can do its work, as `/readyz` says"),
     gauge("earnest_relay_journal_records", "Records in the journal"),
     gauge("earnest_relay_journal_bytes", "Bytes of the journal on the disk"),
+    gauge("earnest_relay_journal_room_bytes", "Bytes free on its disk; 0 if it takes nothing at all"),
+    gauge("earnest_relay_journal_writable", "1 if it takes what is new"),
     gauge("earnest_relay_info", "Always 1; its labels say what runs, and by what address")
         .by(&[("version", &[]), ("relay", &[])]),
     histogram(
@@ -223,6 +225,8 @@ fn read(relay: &Relay) {
         ("earnest_relay_bidding_builders", float(relay.received.builders_from(slot) as u64)),
         ("earnest_relay_journal_records", float(records)),
         ("earnest_relay_journal_bytes", float(bytes)),
+        ("earnest_relay_journal_room_bytes", float(relay.ledger.room())),
+        ("earnest_relay_journal_writable", f64::from(u8::from(relay.ledger.writable().is_ok()))),
         ("earnest_relay_ready", f64::from(u8::from(relay.health.ready().is_ok()))),
     ];
     for (name, value) in gauges {

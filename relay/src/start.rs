@@ -4,7 +4,7 @@ use crate::{
     api,
     bids::{Book, Limits, Sealer},
     builders::Builders,
-    config::Config,
+    config::{Bounds, Config},
     cutoff_task, delivery,
     duties::Duties,
     feed::Feed,
@@ -27,8 +27,8 @@ use earnest_chain::{
     registry::{Follower, Standing},
 };
 use earnest_http::{
-    BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, operation_router, serve,
-    telemetry,
+    BodyBudget, ClientLimiter, Health, ServerLimits, Supervisor, TaskEnded, affordable, operation_router,
+    serve, telemetry,
 };
 use earnest_journal::Options;
 use earnest_protocol::{signing::EcdsaSecret, window::Timing};
@@ -163,11 +163,10 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
 
     let health = Health::new();
     let (beacon_part, journal_part) = (health.part("beacon"), health.part("journal"));
-    journal_part.ready();
     let tasks = Supervisor::new(&shutdown);
-    tasks.spawn("writable", ledger.clone().watch(tasks.token()));
+    tasks.spawn("writable", ledger.clone().watch(journal_part, tasks.token()));
     let bounds = config.bounds;
-    let (streams, per_client) = (config.bounds.streams, config.bounds.streams_per_client);
+    let (streams, per_client) = (streams_of(&bounds), bounds.streams_per_client);
     let l1 = l1(&config, ecdsa.address(), clock, timing, &tasks, &health)?;
     let relay = Arc::new(Relay {
         l1,
@@ -224,7 +223,7 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     tasks.spawn("proposers", upkeep::proposers(Arc::clone(&relay), beacon_part.clone()));
     tasks.spawn("auctions", market::run(Arc::clone(&relay)));
     tasks.spawn("cutoffs", cutoff_task::run(Arc::clone(&relay)));
-    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part, journal_part));
+    tasks.spawn("slots", upkeep::tick(Arc::clone(&relay), beacon_part));
     tasks.spawn("received", recorder.run(Arc::clone(&relay)));
     tasks.spawn("meters", meters::run(Arc::clone(&relay)));
     let (watched, token) = (ledger.clone(), tasks.token());
@@ -246,6 +245,15 @@ async fn start_up(config: Config, shutdown: CancellationToken) -> Result<Running
     }
     tracing::info!(%url, %pubkey, %address, "the relay is up");
     Ok(Running { local_addr, url, pubkey, address, tasks, ledger })
+}
+
+/// Streams at once: half of the connections are left to those who ask and go.
+fn streams_of(bounds: &Bounds) -> usize {
+    let most = affordable(bounds.connections) / 2;
+    if bounds.streams > most {
+        tracing::warn!(bounds.streams, most, "streams may take half of the connections at most");
+    }
+    bounds.streams.min(most)
 }
 
 /// Who says what stands on L1: the contracts if a Registry is configured, else the lists.

@@ -66,7 +66,7 @@ pub(crate) async fn proposers(relay: Arc<Relay>, beacon: Part) -> Result<(), Inf
 }
 
 /// At each slot's start: drops what is past, and asks again for proposers that are still unknown.
-pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Result<(), Infallible> {
+pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part) -> Result<(), Infallible> {
     let shutdown = relay.tasks.token();
     let mut bad_rounds = 0_u32;
     loop {
@@ -87,14 +87,9 @@ pub(crate) async fn tick(relay: Arc<Relay>, beacon: Part, journal: Part) -> Resu
         }
         relay.duties.write().prune(slot.saturating_sub(KEPT_SLOTS));
         let pruner = Arc::clone(&relay);
-        let writable = tokio::task::spawn_blocking(move || {
-            pruner.book.prune(slot.saturating_sub(KEPT_SLOTS));
-            pruner.ledger.writable()
-        });
-        match writable.await {
-            Ok(Ok(())) => journal.ready(),
-            Ok(Err(error)) => journal.not_ready(error.to_string()),
-            Err(error) => journal.not_ready(error.to_string()),
+        let pruned = tokio::task::spawn_blocking(move || pruner.book.prune(slot.saturating_sub(KEPT_SLOTS)));
+        if let Err(error) = pruned.await {
+            tracing::error!(%error, "what is past was not dropped");
         }
         bad_rounds = if survey(&relay, slot).await { 0 } else { bad_rounds.saturating_add(1) };
         // A slot's start is when beacon nodes are busiest: one round says little.

@@ -15,183 +15,21 @@ use earnest_client::{Limits, RelayClient};
 use earnest_devnet::validator::{ValidatorOptions, Validators};
 use earnest_protocol::{
     RollupId, Slot, Wei,
-    auction::{
-        AuctionRecord, AuctionStatus, HeldAck, MAX_WEI, MarketRollups, Public, Sale, Verdict, verify_auction,
-    },
+    auction::{AuctionStatus, HeldAck, MAX_WEI, MarketRollups, Public, Sale, Verdict, verify_auction},
     messages::OrderingEvent,
-    objects::{
-        BidAck, Delegation, MarketDomain, Object, OrderingBid, Policy, RollupRegistration, SignedBid,
-        SignedBidAck, SignedDelegation,
-    },
-    signing::EcdsaSecret,
-    window::{Fraction, Window},
+    objects::{BidAck, Delegation, MarketDomain, Object, OrderingBid, SignedBid, SignedDelegation},
 };
-use earnest_relay::{ListedEscrow, ListedOperator, MarketConfig, TimingConfig};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use world::{PATIENCE, Setting, World, document::Document};
-
-const BIDS: &str = "/ordering/v1/market/bids";
-const CONTRACT: Address = Address::repeat_byte(0x3a);
-/// Operators 1 to 4 have the validator of the same number, 5 and 6 have none.
-const OPERATORS: u8 = 6;
-/// What each of their accounts deposited.
-const ESCROW: u64 = 1_000;
-
-fn ecdsa(byte: u8) -> EcdsaSecret {
-    EcdsaSecret::from_bytes(&[byte; 32]).unwrap()
-}
-
-fn bls(byte: u8) -> SecretKey {
-    SecretKey::from_bytes(&[byte; 32]).unwrap()
-}
-
-fn relay_address() -> Address {
-    ecdsa(78).address()
-}
-
-fn owner(operator: u8) -> EcdsaSecret {
-    ecdsa(100 + operator)
-}
-
-fn listed(operator: u8) -> ListedOperator {
-    ListedOperator {
-        registration_root: B256::repeat_byte(operator),
-        owner: owner(operator).address(),
-        committer: ecdsa(150 + operator).address(),
-        validators: if operator <= 4 { vec![bls(operator).public_key()] } else { vec![] },
-    }
-}
-
-fn rollup(id: u64, reserve_wei: u64) -> RollupRegistration {
-    RollupRegistration {
-        rollup_id: RollupId(id),
-        reserve_wei: Wei(U256::from(reserve_wei)),
-        reserve_committer: Address::ZERO,
-        revenue_recipient: Address::repeat_byte(1),
-        inclusion_share_bps: 1_000,
-        max_batch_bytes: 120 << 10,
-        max_tx_gas: 30_000_000,
-        policy: Policy::Fcfs,
-        required_level: 1,
-        opaque: false,
-        active: true,
-        relay: relay_address(),
-        uri: String::new(),
-    }
-}
-
-fn market() -> MarketConfig {
-    let elsewhere = RollupRegistration { relay: Address::repeat_byte(9), ..rollup(8, 1) };
-    let inactive = RollupRegistration { active: false, ..rollup(9, 1) };
-    let escrow = |operator| ListedEscrow { account: owner(operator).address(), wei: Wei(U256::from(ESCROW)) };
-    MarketConfig {
-        contract: CONTRACT,
-        bids_per_account: 8,
-        rollups: vec![rollup(7, 10), rollup(5, 20), rollup(6, 0), elsewhere, inactive],
-        operators: (1..=OPERATORS).map(listed).collect(),
-        escrow: (1..=OPERATORS).map(escrow).collect(),
-        ..MarketConfig::default()
-    }
-}
-
-fn setting(slot_ms: u64) -> Setting {
-    // First refusal of a whole slot leaves a slow machine time.
-    let timing = TimingConfig { first_refusal: Fraction(1, 1), ..TimingConfig::default() };
-    Setting { slot_ms, timing, market: market(), ..Setting::default() }
-}
-
-fn domain(world: &World) -> MarketDomain {
-    MarketDomain { chain_id: world.network.chain_id, market: CONTRACT }
-}
-
-fn bid(slot: u64, by: u8, rollups: &[u64], wei: u64) -> OrderingBid {
-    let operator = listed(by);
-    OrderingBid {
-        slot: Slot(slot),
-        rollup_ids: rollups.iter().copied().map(RollupId).collect(),
-        amount_wei: Wei(U256::from(wei)),
-        account: operator.owner,
-        registration_root: operator.registration_root,
-        committer: operator.committer,
-        relay: relay_address(),
-        delegate: bls(40 + by).public_key(),
-        url: format!("http://gateway-{by}.example"),
-        matches: B256::ZERO,
-        nonce: wei,
-        expiry: 4_000_000_000,
-    }
-}
-
-fn sign(world: &World, by: u8, bid: OrderingBid) -> SignedBid {
-    SignedBid::sign(bid, &owner(by), &domain(world)).unwrap()
-}
-
-/// Posts a bid that must be taken; gives it with its acknowledgement, which is checked.
-async fn place(world: &World, by: u8, bid: OrderingBid) -> HeldAck {
-    let bid = sign(world, by, bid);
-    let (status, ack) = world.post(BIDS, &bid).await;
-    assert_eq!(status, 200, "{ack}");
-    let ack: SignedBidAck = serde_json::from_value(ack).unwrap();
-    ack.verify(&world.network, relay_address()).unwrap();
-    assert_eq!(ack.message.bid_hash, bid.message.hash(&domain(world)));
-    HeldAck { bid, ack }
-}
-
-async fn refused(world: &World, path: &str, bid: &SignedBid) -> (u16, String) {
-    let (status, body) = world.post(path, bid).await;
-    assert!(status >= 400, "{body}");
-    (status, body["code"].as_str().map_or_else(|| body["code"].to_string(), str::to_owned))
-}
-
-fn auction_path(slot: u64) -> String {
-    format!("/ordering/v1/market/auctions/{slot}")
-}
-
-async fn record(world: &World, slot: u64) -> AuctionRecord {
-    let (status, body) = world.get(&auction_path(slot)).await;
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_value(body).unwrap()
-}
-
-/// Asks until the auction of `slot` is as far as this.
-async fn until(world: &World, slot: u64, wanted: AuctionStatus) -> AuctionRecord {
-    let asking = async {
-        loop {
-            let record = record(world, slot).await;
-            if record.status == wanted {
-                return record;
-            }
-            assert_ne!(record.status, AuctionStatus::Lapsed, "{record:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap()
-}
-
-/// The first slot whose auction is open for `slots` slots at least.
-async fn open_slot(world: &World, slots: u64) -> (u64, BlsPublicKey, Window) {
-    let (_, schedule) = world.get("/ordering/v1/schedule").await;
-    let rows = schedule["slots"].as_array().unwrap().iter();
-    let after = world.now_ms() + slots * world.node.clock().slot_ms();
-    let mut open = rows.filter_map(|row| {
-        let window: Window = serde_json::from_value(row["window"].clone()).ok()?;
-        let proposer: BlsPublicKey = serde_json::from_value(row["proposer"].clone()).unwrap();
-        (window.close_ms > after).then_some((window.slot.0, proposer, window))
-    });
-    open.next().unwrap_or_else(|| panic!("no auction is open: {schedule}"))
-}
-
-/// The operator of a validator.
-fn operator_of(validator: &BlsPublicKey) -> u8 {
-    (1..=4).find(|operator| bls(*operator).public_key() == *validator).unwrap()
-}
-
-/// Another operator than these.
-fn another(than: &[u8]) -> u8 {
-    (1..=OPERATORS).find(|operator| !than.contains(operator)).unwrap()
-}
+use world::{
+    PATIENCE, Setting, World,
+    auction::{
+        BIDS, CONTRACT, ESCROW, OPERATORS, another, auction_path, bid, bls, domain, ecdsa, listed, market,
+        open_slot, operator_of, owner, place, record, refused, relay_address, setting, sign, until,
+    },
+    document::Document,
+};
 
 /// Holds the answers of the market's routes against the OpenAPI document.
 async fn as_documented(world: &World, slot: u64, taken: &SignedBid, refused: &SignedBid, code: u16) {

@@ -126,7 +126,7 @@ async fn a_stop_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_bounded_for_each_client_and_in_all() {
-    for (streams, per_client, status) in [(9, 2, 429), (2, 9, 503)] {
+    for (streams, per_client, status) in [(9, 2, 429), (6, 9, 503)] {
         let bounds = Bounds { streams, streams_per_client: per_client, ..Bounds::default() };
         let world = World::start(setting(bounds)).await;
         let first = open(&world, PATH).await.unwrap();

@@ -56,7 +56,21 @@ impl RoleProcess {
     /// # Panics
     /// If it is silent for too long.
     pub async fn start(role: &str, config: &Path, url: &Url, log: PathBuf) -> Option<Self> {
-        let child = Command::new(earnest())
+        Self::start_by(Command::new(earnest()), role, config, url, log).await
+    }
+
+    /// The same, by a command that becomes the binary, such as one that changes what the process may do.
+    ///
+    /// # Panics
+    /// If it is silent for too long.
+    pub async fn start_by(
+        mut command: Command,
+        role: &str,
+        config: &Path,
+        url: &Url,
+        log: PathBuf,
+    ) -> Option<Self> {
+        let child = command
             .arg(role)
             .arg("--config")
             .arg(config)
@@ -78,6 +92,24 @@ impl RoleProcess {
             assert!(from.elapsed() < START_LIMIT, "{role} does not answer:\n{}", process.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(RUN_LIMIT, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the role does not end:\n{}", self.log())).unwrap()
     }
 
     /// `kill -9`. Returns when the process is gone.

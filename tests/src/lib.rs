@@ -12,6 +12,7 @@
 
 pub mod account;
 pub mod binary;
+pub mod disk;
 pub mod e2e;
 pub mod ledger;
 pub mod lodestar;

@@ -21,7 +21,8 @@ use tokio::sync::broadcast;
 use url::Url;
 
 use crate::{
-    binary::RoleProcess,
+    binary::{RoleProcess, earnest},
+    disk::Disk,
     patience::{now_ms, until},
 };
 
@@ -49,6 +50,8 @@ pub struct Rig {
     pub url: Url,
     /// A client without anything of the project's own.
     pub http: reqwest::Client,
+    /// The disk of the relay's data, if it has one of its own.
+    pub disk: Option<Disk>,
     config: PathBuf,
     folder: TempDir,
 }
@@ -103,7 +106,7 @@ impl Rig {
         let url = Url::parse(&format!("http://{listen}")).unwrap();
         earnest_client::install_tls_provider();
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { node, engine, keys, network, url, http, config: file, folder }
+        Self { node, engine, keys, network, url, http, disk: None, config: file, folder }
     }
 
     /// The same, whose relay holds auctions.
@@ -112,11 +115,32 @@ impl Rig {
     /// If the configuration cannot be written.
     #[must_use]
     pub fn with_market(self, market: MarketConfig) -> Self {
+        self.configure(|config| config.market = market);
+        self
+    }
+
+    /// The same, whose relay has a disk of its own, of so many bytes, and keeps so many free. There is no `disk` where the
+    /// system lets nobody mount one.
+    ///
+    /// # Panics
+    /// If the configuration cannot be written.
+    #[must_use]
+    pub async fn with_disk(mut self, bytes: u64, floor: u64) -> Self {
+        let data = self.folder.path().join("data");
+        self.configure(|config| config.free_space_floor = floor);
+        self.disk = Disk::mount(data, bytes).await;
+        self
+    }
+
+    /// Changes the configuration that the relay starts with next.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&self, change: impl FnOnce(&mut Config)) {
         let text = std::fs::read_to_string(&self.config).unwrap();
         let mut config: Config = toml::from_str(&text).unwrap();
-        config.market = market;
+        change(&mut config);
         std::fs::write(&self.config, toml::to_string(&config).unwrap()).unwrap();
-        self
     }
 
     /// A file in the rig's folder.
@@ -136,7 +160,13 @@ impl Rig {
     pub async fn relay(&self, name: &str) -> RoleProcess {
         for attempt in 0..STARTS {
             let log = self.folder.path().join(format!("relay-{name}-{attempt}.log"));
-            if let Some(process) = RoleProcess::start("relay", &self.config, &self.url, log).await {
+            let command = match &self.disk {
+                Some(disk) => disk.command(&earnest()),
+                // Whose writes may be made to fail: it does not die of that by a signal.
+                None => crate::disk::patient(&earnest()),
+            };
+            if let Some(process) = RoleProcess::start_by(command, "relay", &self.config, &self.url, log).await
+            {
                 return process;
             }
         }

@@ -28,12 +28,21 @@ pub struct ApiError {
     pub retry_after: Option<u64>,
     /// Further members of the body, such as the `holder` of `not_holder`.
     pub details: Map<String, Value>,
+    /// Whether the connection ends with this answer.
+    pub closes: bool,
 }
 
 impl ApiError {
     /// An error whose `code` is its status.
     pub fn status(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: Code::Status, message: message.into(), retry_after: None, details: Map::new() }
+        Self {
+            status,
+            code: Code::Status,
+            message: message.into(),
+            retry_after: None,
+            details: Map::new(),
+            closes: false,
+        }
     }
 
     /// An error with a `code` of its own.
@@ -68,6 +77,13 @@ impl ApiError {
         self
     }
 
+    /// Ends the connection with this answer, so that those who are turned away hold none.
+    #[must_use]
+    pub const fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
     /// Adds a member to the body. `code`, `message` and `retry_after` cannot be replaced.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -96,6 +112,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, axum::Json(self.body())).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -143,5 +162,8 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "7");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers().get(header::CONNECTION), None);
+        let response = ApiError::unavailable("full").closing().into_response();
+        assert_eq!(response.headers()[header::CONNECTION], "close");
     }
 }

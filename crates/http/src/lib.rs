@@ -29,5 +29,5 @@ pub use health::Health;
 pub use limit::{ClientLimiter, LimitConfig};
 pub use negotiate::{Media, NotAcceptable, Unsupported, accept, content_type};
 pub use operation::operation_router;
-pub use serve::{PeerAddr, ServerLimits, serve};
+pub use serve::{PeerAddr, ServerLimits, affordable, serve};
 pub use supervise::{Supervisor, TaskEnded};

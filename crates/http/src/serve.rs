@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
@@ -27,6 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+/// Bytes that the system takes for a client before it sends them: what waits for one that reads slowly is held back here,
+/// where it is bounded, and not in the system's memory, which would take megabytes for each.
+const UNSENT_BYTES: u32 = 64 << 10;
+/// Files that stay for other things than connections, at the least.
+const OTHER_FILES: u64 = 64;
+
 /// The address at the other end of the connection, an extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
@@ -34,7 +40,7 @@ pub struct PeerAddr(pub SocketAddr);
 /// What connections may cost.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
-    /// Connections at once; more wait in the listener's backlog. Default 4,096.
+    /// Connections at once, and no more than [`affordable`]; more wait in the listener's backlog. Default 4,096.
     pub max_connections: usize,
     /// Connections at once of one IPv4 address or IPv6 /64; more are closed at once. 0 is no cap. Default 256.
     pub max_connections_per_client: usize,
@@ -82,16 +88,16 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = layered(router, limits.request_time);
-    let open_files = getrlimit(Resource::Nofile).current;
-    if exceeds(limits.max_connections, open_files) {
+    let max_connections = affordable(limits.max_connections);
+    if max_connections < limits.max_connections {
         tracing::warn!(
             limits.max_connections,
-            open_files,
-            "the process may open fewer files than the server connections: raise the limit (ulimit -n)"
+            max_connections,
+            "the process may open too few files for so many connections: raise the limit (ulimit -n)"
         );
     }
     let clients = Clients::default();
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let slots = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
     loop {
@@ -137,9 +143,24 @@ pub async fn serve(
     Ok(())
 }
 
-/// More connections than files that the process may open, of which `None` is no limit.
-fn exceeds(max_connections: usize, open_files: Option<u64>) -> bool {
-    open_files.is_some_and(|files| u64::try_from(max_connections).unwrap_or(u64::MAX) >= files)
+/// How many of so many connections the process can serve at once: whoever connects must not use up the files that the role
+/// needs for its own work, such as to publish a block. Raises the process's limit of open files as far as it may.
+pub fn affordable(connections: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let open_files = if limit.current == limit.maximum || setrlimit(Resource::Nofile, raised).is_err() {
+        limit.current
+    } else {
+        limit.maximum
+    };
+    within_files(connections, open_files)
+}
+
+/// Of so many files, of which `None` is no limit, a quarter are not for connections.
+fn within_files(connections: usize, open_files: Option<u64>) -> usize {
+    let Some(files) = open_files else { return connections };
+    let most = files.saturating_sub((files / 4).max(OTHER_FILES)).max(1);
+    connections.min(usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// Open connections by client.
@@ -194,6 +215,10 @@ async fn connect(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
     }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, %peer, "cannot set TCP_NOTSENT_LOWAT");
+    }
     let turn = Turn::default();
     let stream = Watched::new(stream, turn.clone(), limits.head_time, limits.write_time);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -243,14 +268,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_against_open_files() {
+    fn connections_leave_files_for_other_things() {
         for (connections, files, expected) in [
-            (4096, Some(1024), true),
-            (1024, Some(1024), true),
-            (1023, Some(1024), false),
-            (usize::MAX, None, false),
+            (4096, Some(1024), 768),
+            (4096, Some(1 << 20), 4096),
+            (700, Some(1024), 700),
+            (4096, Some(200), 136),
+            (4096, Some(20), 1),
+            (usize::MAX, None, usize::MAX),
         ] {
-            assert_eq!(exceeds(connections, files), expected, "{connections} {files:?}");
+            assert_eq!(within_files(connections, files), expected, "{connections} {files:?}");
         }
     }
 

@@ -14,6 +14,8 @@ use earnest_http::*;
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -341,4 +343,41 @@ async fn one_client_cannot_take_every_connection() {
             .expect("a closed connection gives its place back");
         server.stop().await;
     }
+}
+
+/// An answer without end, and how much of it was made.
+struct Endless(Arc<AtomicUsize>, Option<oneshot::Sender<()>>);
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.1.take().unwrap().send(()).unwrap();
+    }
+}
+
+/// What one reader costs that reads nothing: little is made for it, by us and by the system, until it is cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_reads_nothing_is_made_little_and_cut() {
+    const CHUNK: usize = 1 << 10;
+    let (made, (ended, end)) = (Arc::new(AtomicUsize::new(0)), oneshot::channel());
+    let endless = Arc::new(std::sync::Mutex::new(Some(Endless(Arc::clone(&made), Some(ended)))));
+    let answer = move || {
+        let endless = endless.lock().unwrap().take().unwrap();
+        let chunks = futures::stream::repeat_with(move || {
+            endless.0.fetch_add(CHUNK, Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(vec![b'x'; CHUNK])
+        });
+        axum::body::Body::from_stream(chunks)
+    };
+    let router = Router::new().route("/endless", get(async move || answer()));
+    let limits = ServerLimits { write_time: Duration::from_millis(300), ..ServerLimits::default() };
+    let server = Server::start(router, limits).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    end.await.unwrap();
+    let made = made.load(Ordering::Relaxed);
+    println!("{made} bytes were made for a reader that takes none");
+    assert!(made < 256 << 10, "{made}");
+    server.stop().await;
 }

@@ -71,7 +71,7 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// below the free-space floor, which is kept for just that.
     ///
     /// # Errors
-    /// As [`Log::append`]; [`AppendError::NoSpace`] only if the disk does not hold the batch.
+    /// As [`Log::append`]; [`AppendError::NoSpace`] only if the disk may not hold the batch.
     fn append_owed(&self, expected: Option<u64>, batch: Batch) -> Result<u64, AppendError>;
 
     /// Reads records in order from position `from`, at most `max_records` and about `max_bytes` of

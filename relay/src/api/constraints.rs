@@ -130,9 +130,9 @@ async fn hold_checked(
             tracing::info!(%slot, count = message.constraints.len(), "hold constraints");
             metrics::counter!("earnest_relay_constraints_total").increment(1);
             let held = find(relay, &message).ok_or_else(ApiError::internal)?;
-            relay.feed.held(Arc::clone(&held));
+            relay.feed.held(&held);
             let count = message.constraints.len() as u64;
-            relay.news.tell(OrderingEvent::Constraints { slot, count });
+            relay.news.tell(&OrderingEvent::Constraints { slot, count });
             held
         }
     };

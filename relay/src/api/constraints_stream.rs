@@ -1,81 +1,40 @@
 //! `GET /constraints/v0/relay/constraints_stream`: constraints as they come, as server-sent events.
 //!
 //! An event `signed_constraints` has a list as `GET /constraints` gives it, those held for slots that are not past first; an
-//! event `judged` says which of a slot can be in no block upon a parent: `{slot, parent_hash, dropped: [[hash, cause]]}`. `?slot=N` narrows it to one slot, and there the `X-Receiver` headers show also what is not for everyone. The last
-//! event before the relay ends a stream is `dropped`, and says why.
+//! event `judged` says which of a slot can be in no block upon a parent: `{slot, parent_hash, dropped: [[hash, cause]]}`. `?slot=N` narrows it to one slot, and
+//! there the `X-Receiver` headers show also what is not for everyone. The last event before the relay ends a stream is
+//! `dropped`, and says why.
 
 use crate::{
     api::{get_constraints::reader, number, openapi::schemas},
-    feed::News,
+    feed::{News, held_frame},
     relay::Relay,
-    views::HeldConstraints,
+    sse,
+    streams::Kind,
 };
 use axum::{
     Extension,
     extract::{Query, State, rejection::QueryRejection},
-    response::{
-        Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::Response,
 };
+use bytes::Bytes;
 use earnest_builder_types::BlsPublicKey;
 use earnest_http::{ApiError, PeerAddr};
-use earnest_protocol::{Slot, receiver::may_read};
-use futures::{Stream, StreamExt, stream};
+use earnest_protocol::{Slot, objects::SignedConstraints, receiver::may_read};
 use http::HeaderMap;
 use serde::Deserialize;
 use std::{
-    convert::Infallible,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
 };
-use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio_util::sync::CancellationToken;
 
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// What a reader is told that fell behind.
+const LAGGED: &str = "events were not taken fast enough: ask for the slot's constraints and listen again";
 
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Options {
     slot: Option<String>,
-}
-
-/// A stream that counts as open until it is dropped.
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        metrics::gauge!("earnest_relay_streams", "stream" => "constraints").increment(1);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        metrics::gauge!("earnest_relay_streams", "stream" => "constraints").decrement(1);
-    }
-}
-
-/// Why the relay ends a stream.
-#[derive(Clone, Copy)]
-enum Dropped {
-    Slow,
-    Stopping,
-}
-
-impl Dropped {
-    fn event(self) -> Event {
-        let (name, reason) = match self {
-            Self::Slow => {
-                ("slow", "events were not taken fast enough: ask for the slot's constraints and listen again")
-            }
-            Self::Stopping => ("stopping", "the relay is stopping"),
-        };
-        metrics::counter!("earnest_relay_streams_dropped_total", "stream" => "constraints", "reason" => name)
-            .increment(1);
-        Event::default().event("dropped").data(reason)
-    }
 }
 
 /// Who listens, and to what.
@@ -85,24 +44,16 @@ struct Listener {
 }
 
 impl Listener {
-    fn news(&self, news: &News) -> Option<Event> {
+    fn news(&self, news: News) -> Option<Bytes> {
         match news {
-            News::Held(held) => self.event(held),
-            News::Judged(judged) if self.only.is_none_or(|slot| slot.0 == judged.slot) => {
-                Event::default().event("judged").json_data(&**judged).ok()
-            }
-            News::Judged(_) => None,
+            News::Held(held, frame) => self.wants(&held.taken.constraints).then_some(frame),
+            News::Judged(slot, frame) => self.only.is_none_or(|only| only.0 == slot).then_some(frame),
         }
     }
 
-    fn event(&self, held: &HeldConstraints) -> Option<Event> {
-        let constraints = &held.taken.constraints;
-        let wanted = self.only.is_none_or(|slot| slot == constraints.message.slot)
-            && may_read(&constraints.message, self.reader.as_ref());
-        if !wanted {
-            return None;
-        }
-        Event::default().event("signed_constraints").json_data([constraints]).ok()
+    fn wants(&self, constraints: &SignedConstraints) -> bool {
+        self.only.is_none_or(|slot| slot == constraints.message.slot)
+            && may_read(&constraints.message, self.reader.as_ref())
     }
 }
 
@@ -128,7 +79,7 @@ pub(crate) async fn get(
     options: Result<Query<Options>, QueryRejection>,
     peer: Option<Extension<PeerAddr>>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(options) = options.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let only = options.slot.map(|slot| number("slot", &slot)).transpose()?.map(Slot);
     let reader = match only {
@@ -136,46 +87,17 @@ pub(crate) async fn get(
         None => None,
     };
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
-    let place = (relay.streams.open(peer, &headers)?, Counted::new());
+    let place = relay.streams.open(Kind::Constraints, peer, &headers)?;
     let listener = Listener { only, reader };
     // Listening before looking: what comes between is told twice rather than never.
     let live = relay.feed.listen();
-    let past: Vec<Event> = {
+    let past = {
         let views = relay.ledger.views();
         let held = views.constraints_from(relay.current_slot());
-        let bind = held.iter().filter(|held| views.dropped(held).is_none());
-        bind.filter_map(|held| listener.event(held)).collect()
+        let binding = held.iter().filter(|held| views.dropped(held).is_none());
+        let wanted = binding.map(|held| &held.taken.constraints).filter(|held| listener.wants(held));
+        wanted.filter_map(held_frame).collect()
     };
-    let events = stream::iter(past).chain(follow(live, listener, relay.tasks.token())).map(move |event| {
-        // Counted until the connection is done with.
-        let _ = &place;
-        Ok(event)
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-fn follow(
-    live: Receiver<News>,
-    listener: Listener,
-    shutdown: CancellationToken,
-) -> impl Stream<Item = Event> {
-    stream::unfold(Some((live, listener, shutdown)), move |state| async move {
-        let (mut live, listener, shutdown) = state?;
-        loop {
-            let received = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => Err(RecvError::Closed),
-                received = live.recv() => received,
-            };
-            match received {
-                Ok(news) => {
-                    if let Some(event) = listener.news(&news) {
-                        return Some((event, Some((live, listener, shutdown))));
-                    }
-                }
-                Err(RecvError::Lagged(_)) => return Some((Dropped::Slow.event(), None)),
-                Err(RecvError::Closed) => return Some((Dropped::Stopping.event(), None)),
-            }
-        }
-    })
+    let pick = move |news| listener.news(news);
+    Ok(sse::answer(place, past, live, relay.tasks.token(), LAGGED, pick))
 }

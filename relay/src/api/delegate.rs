@@ -80,7 +80,7 @@ async fn take(relay: &Arc<Relay>, delegation: SignedDelegation) -> Result<Arc<De
     tracing::info!(%slot, %proposer, committer = %taken.delegation.message.committer, "took a delegation");
     metrics::counter!("earnest_relay_delegations_total").increment(1);
     let (delegation, receipt) = (taken.delegation.clone(), relay.delegation_receipt(&taken)?);
-    relay.news.tell(OrderingEvent::Delegation(Box::new(Authority { delegation, receipt })));
+    relay.news.tell(&OrderingEvent::Delegation(Box::new(Authority { delegation, receipt })));
     Ok(Arc::new(taken))
 }
 

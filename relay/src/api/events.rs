@@ -5,47 +5,22 @@
 
 use crate::{
     api::openapi::schemas,
-    market::{self, Told},
+    market::{self, event_frame},
     relay::Relay,
+    sse,
+    streams::Kind,
 };
-use axum::{
-    Extension,
-    extract::State,
-    response::{
-        Sse,
-        sse::{Event, KeepAlive},
-    },
-};
+use axum::{Extension, extract::State, response::Response};
 use earnest_http::{ApiError, PeerAddr};
 use earnest_protocol::messages::OrderingEvent;
-use futures::{Stream, StreamExt, stream};
 use http::HeaderMap;
 use std::{
-    convert::Infallible,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
 };
-use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio_util::sync::CancellationToken;
 
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// A stream that counts as open until it is dropped.
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        metrics::gauge!("earnest_relay_streams", "stream" => "events").increment(1);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        metrics::gauge!("earnest_relay_streams", "stream" => "events").decrement(1);
-    }
-}
+/// What a reader is told that fell behind.
+const LAGGED: &str = "events were not taken fast enough: listen again";
 
 #[utoipa::path(
     get,
@@ -66,53 +41,13 @@ pub(crate) async fn get(
     State(relay): State<Arc<Relay>>,
     peer: Option<Extension<PeerAddr>>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<Response, ApiError> {
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
-    let place = (relay.streams.open(peer, &headers)?, Counted::new());
+    let place = relay.streams.open(Kind::Events, peer, &headers)?;
     // Listening before looking: what comes between is told twice rather than never.
     let live = relay.news.listen();
     let slots = market::sequencing_slots(&relay);
     let now = OrderingEvent::Lookahead(market::lookahead(&relay, &slots));
-    let events = stream::iter(event(&now)).chain(follow(live, relay.tasks.token())).map(move |event| {
-        // Counted until the connection is done with.
-        let _ = &place;
-        Ok(event)
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-fn event(event: &OrderingEvent) -> Option<Event> {
-    Some(Event::default().event(event.name()).data(event.data().ok()?))
-}
-
-fn dropped(name: &'static str, reason: &'static str) -> Event {
-    metrics::counter!("earnest_relay_streams_dropped_total", "stream" => "events", "reason" => name)
-        .increment(1);
-    Event::default().event("dropped").data(reason)
-}
-
-fn follow(live: Receiver<Told>, shutdown: CancellationToken) -> impl Stream<Item = Event> {
-    stream::unfold(Some((live, shutdown)), move |state| async move {
-        let (mut live, shutdown) = state?;
-        loop {
-            let received = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => Err(RecvError::Closed),
-                received = live.recv() => received,
-            };
-            match received {
-                Ok(told) => {
-                    if let Some(event) = event(&told) {
-                        return Some((event, Some((live, shutdown))));
-                    }
-                }
-                Err(RecvError::Lagged(_)) => {
-                    return Some((dropped("slow", "events were not taken fast enough: listen again"), None));
-                }
-                Err(RecvError::Closed) => {
-                    return Some((dropped("stopping", "the relay is stopping"), None));
-                }
-            }
-        }
-    })
+    let past = event_frame(&now).into_iter().collect();
+    Ok(sse::answer(place, past, live, relay.tasks.token(), LAGGED, Some))
 }

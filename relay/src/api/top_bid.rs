@@ -7,7 +7,11 @@
 //!
 //! The relay pings; a reader that says nothing for too long, or falls too far behind, is dropped with a reason.
 
-use crate::{api::openapi::schemas, relay::Relay};
+use crate::{
+    api::openapi::schemas,
+    relay::Relay,
+    streams::{Kind, Place},
+};
 use axum::{
     Error, Extension,
     extract::{
@@ -17,7 +21,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use earnest_http::{ApiError, ClientStream, PeerAddr};
+use earnest_http::{ApiError, PeerAddr};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use http::HeaderMap;
 use std::{
@@ -26,7 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast, broadcast::error::RecvError},
+    sync::{broadcast, broadcast::error::RecvError},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -101,7 +105,7 @@ pub(crate) async fn get(
         ApiError::status(rejection.status(), message)
     })?;
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(PeerAddr(peer))| peer.ip());
-    let places = relay.streams.open(peer, &headers)?;
+    let place = relay.streams.open(Kind::TopBids, peer, &headers)?;
     let upgrade = upgrade
         .max_message_size(MESSAGE_BYTES)
         .max_frame_size(MESSAGE_BYTES)
@@ -111,16 +115,14 @@ pub(crate) async fn get(
     Ok(upgrade.on_upgrade(async move |socket| {
         let tasks = relay.tasks.clone();
         // Shutdown waits until the reader was told.
-        let _ = tasks.detach(serve(relay, socket, places)).await;
+        let _ = tasks.detach(serve(relay, socket, place)).await;
     }))
 }
 
-async fn serve<S>(relay: Arc<Relay>, mut socket: S, places: (ClientStream, OwnedSemaphorePermit))
+async fn serve<S>(relay: Arc<Relay>, mut socket: S, place: Place)
 where
     S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin,
 {
-    let gauge = metrics::gauge!("earnest_relay_streams", "stream" => "top_bid");
-    gauge.increment(1);
     let (leading, live) = relay.book.top_bids(relay.current_slot());
     let idle = Duration::from_millis(relay.config.bounds.stream_idle_ms);
     if let Some(dropped) = pump(&mut socket, leading, live, &relay.tasks.token(), idle).await {
@@ -130,8 +132,7 @@ where
             .increment(1);
         part(&mut socket, code, reason).await;
     }
-    gauge.decrement(1);
-    drop(places);
+    drop(place);
 }
 
 /// Why a stream ended; none if the reader left.

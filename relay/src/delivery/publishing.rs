@@ -81,7 +81,7 @@ async fn publish(relay: &Relay, block: &Unpublished, told: &watch::Sender<Verdic
 /// The block is out; whether this is remembered decides only if it is sent again when asked again.
 pub(super) async fn remember(relay: &Relay, published: Published) {
     let slot = published.slot;
-    if let Err(error) = relay.ledger.write(Event::Published(published), vec![]).await {
+    if let Err(error) = relay.ledger.write_owed(Event::Published(published), vec![]).await {
         tracing::error!(slot, %error, "the published block is not in the journal");
     }
 }

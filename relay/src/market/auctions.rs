@@ -159,7 +159,7 @@ pub(super) async fn close(relay: &Arc<Relay>, terms: Terms) -> Result<(), ApiErr
     drop(deciding);
     tracing::info!(%slot, bids, "an auction closed");
     metrics::counter!("earnest_relay_auctions_total", "outcome" => "closed").increment(1);
-    relay.news.tell(event);
+    relay.news.tell(&event);
     Ok(())
 }
 
@@ -261,7 +261,7 @@ pub(super) async fn decide(relay: &Arc<Relay>, slot: Slot) -> Result<(), ApiErro
     drop(deciding);
     tracing::info!(%slot, winners = signed.message.winners.len(), "an auction has its result");
     metrics::counter!("earnest_relay_auctions_total", "outcome" => "decided").increment(1);
-    relay.news.tell(OrderingEvent::AuctionResult(signed));
+    relay.news.tell(&OrderingEvent::AuctionResult(signed));
     Ok(())
 }
 

@@ -41,6 +41,8 @@ struct Told {
     opened: BTreeSet<Slot>,
     sealed: Option<Slot>,
     lookahead: Vec<SequencingWindow>,
+    /// Slots whose auctions could not go on when it was last tried, as the log says.
+    stuck: BTreeSet<Slot>,
 }
 
 /// Does everything whose time has come; false if something is to be tried again.
@@ -58,7 +60,7 @@ async fn round(relay: &Arc<Relay>, told: &mut Told) -> bool {
         if now_ms < terms.window.close_ms {
             if told.opened.insert(slot) {
                 let rollups = terms.sale.lots().iter().map(|lot| lot.rollup_id).collect();
-                relay.news.tell(OrderingEvent::AuctionOpened { slot, window: terms.window, rollups });
+                relay.news.tell(&OrderingEvent::AuctionOpened { slot, window: terms.window, rollups });
             }
             continue;
         }
@@ -72,7 +74,7 @@ async fn round(relay: &Arc<Relay>, told: &mut Told) -> bool {
         };
         // Too late for a result, bids are shown all the same.
         if !closed && (bids || now_ms < terms.window.start_ms) {
-            well &= well_done(slot, &close(relay, terms).await);
+            well &= told.well_done(slot, &close(relay, terms).await);
         }
     }
     let undecided = relay.ledger.views().market().undecided();
@@ -81,17 +83,25 @@ async fn round(relay: &Arc<Relay>, told: &mut Told) -> bool {
         (closed.window.first_refusal_ms..closed.window.start_ms).contains(&now_ms)
     };
     for closed in undecided.into_iter().filter(due) {
-        well &= well_done(closed.slot, &decide(relay, closed.slot).await);
+        well &= told.well_done(closed.slot, &decide(relay, closed.slot).await);
     }
     told.opened = told.opened.split_off(&Slot(relay.current_slot()));
+    told.stuck = told.stuck.split_off(&Slot(relay.current_slot()));
     well
 }
 
-fn well_done(slot: Slot, done: &Result<(), ApiError>) -> bool {
-    if let Err(error) = done {
-        tracing::error!(%slot, error = error.message, "an auction could not go on");
+impl Told {
+    /// Whether it was done. It is tried again soon if not, and said once.
+    fn well_done(&mut self, slot: Slot, done: &Result<(), ApiError>) -> bool {
+        match done {
+            Ok(()) => _ = self.stuck.remove(&slot),
+            Err(error) if self.stuck.insert(slot) => {
+                tracing::error!(%slot, error = error.message, "an auction could not go on; it is tried again");
+            }
+            Err(_) => {}
+        }
+        done.is_ok()
     }
-    done.is_ok()
 }
 
 /// Tells of a lookahead that changed and of windows that ended.
@@ -102,7 +112,7 @@ fn tell(relay: &Relay, slots: &[SequencingSlot], told: &mut Told) {
     told.lookahead.retain(|one| one.slot.0 >= current);
     if lookahead != told.lookahead {
         told.lookahead.clone_from(&lookahead);
-        relay.news.tell(OrderingEvent::Lookahead(lookahead));
+        relay.news.tell(&OrderingEvent::Lookahead(lookahead));
     }
     let now_ms = relay.now_ms();
     let sealed = slots.iter().filter_map(|of| of.window).filter(|window| window.seal_ms <= now_ms);
@@ -110,7 +120,7 @@ fn tell(relay: &Relay, slots: &[SequencingSlot], told: &mut Told) {
     // Those that ended before the relay was up are no news.
     if let Some(before) = told.sealed {
         for Window { slot, seal_ms, .. } in sealed.filter(|window| window.slot > before) {
-            relay.news.tell(OrderingEvent::Sealed { slot, seal_ms });
+            relay.news.tell(&OrderingEvent::Sealed { slot, seal_ms });
         }
     }
     told.sealed = told.sealed.max(last).or(Some(Slot(0)));

@@ -1,6 +1,7 @@
 //! A relay beside a beacon node, a builder and an execution chain in memory, spoken to over HTTP alone.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod auction;
 pub(crate) mod document;
 pub(crate) mod front;
 pub(crate) mod proxy;
