@@ -76,7 +76,10 @@ mod tests {
             }
             let waiting: Vec<_> = (0..64).map(|_| submission()).collect();
             assert_eq!(blocking(|| "unblinded").await.unwrap(), "unblinded");
-            tokio::time::advance(WAIT).await;
+            // Not once: those that had not begun to wait by then would wait for ever.
+            while !waiting.iter().all(tokio::task::JoinHandle::is_finished) {
+                tokio::time::advance(WAIT).await;
+            }
             for refused in waiting {
                 let error = refused.await.unwrap().unwrap_err();
                 assert_eq!((error.status.as_u16(), error.retry_after), (503, Some(1)));
