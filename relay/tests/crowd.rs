@@ -11,6 +11,7 @@
 mod world;
 
 use alloy_primitives::{Address, Bytes};
+use earnest_devnet::builder::Report;
 use earnest_http::affordable;
 use earnest_protocol::{
     Slot,
@@ -31,7 +32,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     runtime::Builder,
-    sync::Notify,
+    sync::{Notify, broadcast},
     task::JoinSet,
 };
 use world::{
@@ -202,9 +203,9 @@ async fn metric(world: &World, series: &str) -> usize {
 }
 
 /// A header of a coming slot is served, and its block delivered.
-async fn propose(world: &World, constrained: u64) {
-    let coming = world.slot_ahead(0);
-    let slot = if coming == constrained { coming + 1 } else { coming };
+async fn propose(world: &World, reports: &mut broadcast::Receiver<Report>, constrained: u64) {
+    let coming = world.slot_ahead(0).max(1);
+    let slot = world.bid(reports, if coming == constrained { coming + 1 } else { coming }).await;
     let (index, key) = world.proposer(slot).await;
     let header = world.header(slot, &key).await;
     let block = world.blinded(slot, &header, index, &key, 0);
@@ -314,7 +315,7 @@ async fn a_crowd_of_readers_keeps_nobody_waiting_and_who_is_slow_is_cut() {
     for wei in 100..103 {
         held.push(place(&world, by, bid(auction, by, &[5], wei)).await);
     }
-    propose(&world, constrain).await;
+    propose(&world, &mut builder.reports(), constrain).await;
     let done = until(&world, auction, AuctionStatus::Final).await;
     let outcome = done.outcome.unwrap();
     assert_eq!(outcome.bids.len(), held.len());
