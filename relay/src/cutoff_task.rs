@@ -106,11 +106,24 @@ async fn verdicts(
     let mut failure = ChainError::Config("no execution client is configured".to_owned());
     for client in &relay.execution {
         match state_of(client, parent_hash, &messages).await {
-            Ok(parent) => return Ok(judge(&messages, &parent)),
+            Ok(parent) => return judged(held.to_vec(), chain_id, parent).await,
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Off the threads that serve: an order made for it takes as many passes as there are messages.
+async fn judged(
+    held: Vec<Arc<HeldConstraints>>,
+    chain_id: u64,
+    parent: Parent,
+) -> Result<Vec<Option<Cause>>, ChainError> {
+    let judging = tokio::task::spawn_blocking(move || {
+        let messages: Vec<&[Required]> = held.iter().map(|held| held.required(chain_id)).collect();
+        judge(&messages, &parent)
+    });
+    judging.await.map_err(|error| ChainError::Config(format!("constraints were not judged: {error}")))
 }
 
 /// What the constraints' senders have after the block `parent_hash`.
